@@ -1,0 +1,58 @@
+# `make demo` and `make test` each set up all they need in .venv; CI runs `make check test`.
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-demo demo test check format soak bench docs clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SIZE ?= 300
+SEED ?= 1
+JOBS ?= 2
+
+help: ## the targets and what they do
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# Only what the demo runs: no test tools, no optional drivers.
+$(VENV)/.setup-demo: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
+	@touch $@
+
+$(VENV)/.setup-dev: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.setup-demo
+
+setup: $(VENV)/.setup-dev ## a virtual environment in .venv with everything that development needs
+
+setup-demo: $(VENV)/.setup-demo ## the smaller environment that `make demo` runs in
+
+demo: $(VENV)/.setup-demo ## flights of 2013: define, apply, ingest, training set, materialise, online reads
+	$(BIN)/python -m examples.flights
+
+test: setup ## all tests, with a fair sample of each long one
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -q
+
+check: setup ## format, lint, types, import floors, documentation
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m tiffin.cli.reference --check docs/cli.md
+
+format: setup ## rewrite the code in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: setup ## regenerate the pages that are made from the code
+	$(BIN)/python -m tiffin.cli.reference --write docs/cli.md
+
+soak: setup ## the long runs: SIZE=300 SEED=1 set how many cases and from which seed
+	$(BIN)/python -m tests.soak --size $(SIZE) --seed $(SEED)
+
+bench: setup ## Tiffin beside Feast and the bare libraries, in one run; writes docs/benchmarks.md
+	$(BIN)/python -m benchmarks
+
+clean: ## remove everything that make made
+	rm -rf $(VENV) .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""What data engineers declare: entities, features, feature tables, services and the sources behind them."""

@@ -1,0 +1,83 @@
+"""Expectations: what the rows of a table must satisfy beyond their types, declared as data.
+
+Rows that fail are treated as invalid on every path of ingestion (semantics, section 5). A null passes all but NotNull.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tiffin.definitions import base
+from tiffin.errors import InvalidDefinition
+
+Scalar = bool | int | float | str
+
+
+class Expectation(base.Value, tag_field="type"):
+    """The root of expectations."""
+
+    def columns(self) -> tuple[str, ...]:
+        """The entity or feature names it reads."""
+        return (self.column,) if hasattr(self, "column") else ()
+
+    def check(self) -> None:
+        """Raise InvalidDefinition where a rule is broken."""
+
+
+class NotNull(Expectation, tag="notNull"):
+    """The column holds a value in every row."""
+
+    column: str
+
+
+class Between(Expectation, tag="between"):
+    """``minimum <= value <= maximum``; None leaves a side open. NaN does not pass."""
+
+    column: str
+    minimum: int | float | None = None
+    maximum: int | float | None = None
+
+    def check(self) -> None:
+        """A bound is needed, and they must not be crossed."""
+        if self.minimum is None and self.maximum is None:
+            raise InvalidDefinition(f"Between on {self.column!r} needs a minimum or a maximum.", field=self.column)
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise InvalidDefinition(
+                f"Between on {self.column!r}: minimum {self.minimum} is greater than maximum {self.maximum}.",
+                field=self.column,
+            )
+
+
+class InSet(Expectation, tag="inSet"):
+    """The value is one of ``values``."""
+
+    column: str
+    values: list[Scalar]
+
+    def check(self) -> None:
+        """A value is needed."""
+        if not self.values:
+            raise InvalidDefinition(f"InSet on {self.column!r} needs values.", field=self.column)
+
+
+class Matches(Expectation, tag="matches"):
+    """The text contains a match of the regular expression ``pattern``; anchor it to match the whole."""
+
+    column: str
+    pattern: str
+
+    def check(self) -> None:
+        """The pattern must compile."""
+        try:
+            re.compile(self.pattern)
+        except re.error as error:
+            raise InvalidDefinition(
+                f"Matches on {self.column!r}: {self.pattern!r} is not a regular expression: {error}.", field=self.column
+            ) from None
+
+
+class UniqueKeyAndTime(Expectation, tag="uniqueKeyAndTime"):
+    """No two rows of one batch have the same key and event time."""
+
+
+AnyExpectation = NotNull | Between | InSet | Matches | UniqueKeyAndTime

@@ -1,0 +1,1 @@
+"""Ingestion: validate, commit offline, write online; nothing lost, doubled or half-written."""

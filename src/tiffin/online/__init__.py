@@ -1,0 +1,1 @@
+"""Online: the latest row of every key, answered in microseconds."""

@@ -1,0 +1,95 @@
+"""The online store's contract: the latest row of every key, by rank.
+
+A store moves opaque bytes. Keys and values are made by :mod:`tiffin.online.codec`; the first RANK_BYTES of a value
+are the row's rank, compared as bytes, and the first eight of these are its event time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, Protocol, runtime_checkable
+
+import msgspec
+
+#: The rank's width: event, created, ingested and row, eight big-endian bytes each.
+RANK_BYTES: Final = 32
+
+
+class TableId(msgspec.Struct, frozen=True, order=True):
+    """The table that rows belong to: deleting and re-creating a name keeps its rows reachable."""
+
+    project: str
+    table: str
+
+
+class WriteResult(msgspec.Struct, frozen=True):
+    """``written`` rows were stored, ``skipped`` ones lost to a greater rank."""
+
+    written: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: WriteResult) -> WriteResult:
+        return WriteResult(self.written + other.written, self.skipped + other.skipped)
+
+
+class OnlineStore(Protocol):
+    """Rows of tables by key. Every method may be called from several threads and processes at once."""
+
+    def ensure(self, table: TableId, layout: bytes) -> int:
+        """Record how values of a table are laid out; equal layouts of a table have one number, counted from 0.
+
+        Once a number is given for a layout it is never given to another, so that every stored value stays readable.
+        """
+        ...
+
+    def layouts(self, table: TableId) -> list[bytes]:
+        """All layouts of a table, by number."""
+        ...
+
+    def write(
+        self, table: TableId, rows: Sequence[tuple[bytes, bytes]], *, expire_after: int | None = None
+    ) -> WriteResult:
+        """Store rows of (key, value), each only if its rank is at least the stored one, atomically per row.
+
+        All of a call's rows are durable when it returns. ``expire_after`` in microseconds lets the store forget a
+        row no earlier than event time + that span; None keeps it.
+        """
+        ...
+
+    def read(self, table: TableId, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values of keys, in their order; None where nothing is stored."""
+        ...
+
+    def drop(self, table: TableId) -> int:
+        """Forget all rows, layouts and the mark of a table; how many rows there were."""
+        ...
+
+    def close(self) -> None:
+        """Release what is held."""
+        ...
+
+
+@runtime_checkable
+class Marks(Protocol):
+    """A store that remembers how far each table was materialised, beside the rows, so that both are lost together."""
+
+    def read_mark(self, table: TableId) -> bytes | None:
+        """The mark of a table, or None."""
+        ...
+
+    def write_mark(self, table: TableId, mark: bytes | None) -> None:
+        """Replace the mark; None clears it."""
+        ...
+
+
+@runtime_checkable
+class Scannable(Protocol):
+    """A store whose rows can be listed: for verification, repair and sweeping."""
+
+    def scan(self, table: TableId) -> Iterator[tuple[bytes, bytes]]:
+        """All rows of a table, in no promised order."""
+        ...
+
+    def delete(self, table: TableId, keys: Sequence[bytes]) -> int:
+        """Remove rows outright, whatever their rank; how many there were."""
+        ...

@@ -1,0 +1,1 @@
+"""Registry: the shared, versioned record of all definitions."""

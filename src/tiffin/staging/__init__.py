@@ -1,0 +1,1 @@
+"""Staging: putting a caller's frame where an engine can read it."""
