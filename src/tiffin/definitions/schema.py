@@ -91,6 +91,17 @@ class TableSchema(msgspec.Struct, frozen=True):
         return f"{self.project}/{self.name}"
 
 
+class Selection(msgspec.Struct, frozen=True):
+    """The features that a request takes from one table.
+
+    ``features`` are columns of ``table``, in the order of the request. ``output`` names them in the answer.
+    """
+
+    table: TableSchema
+    features: tuple[Column, ...]
+    output: tuple[str, ...]
+
+
 def microseconds(span: timedelta | None) -> int | None:
     """A span in microseconds, None without one."""
     return None if span is None else span // timedelta(microseconds=1)

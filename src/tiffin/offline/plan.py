@@ -6,18 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from tiffin.definitions.schema import Column, TableSchema
-
-
-class Selection(msgspec.Struct, frozen=True):
-    """The features that a request takes from one table.
-
-    ``features`` are columns of ``table``, in the order of the request. ``output`` names them in the result.
-    """
-
-    table: TableSchema
-    features: tuple[Column, ...]
-    output: tuple[str, ...]
+from tiffin.definitions.schema import Selection
 
 
 class RetrievalPlan(msgspec.Struct, frozen=True):

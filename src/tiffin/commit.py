@@ -1,0 +1,26 @@
+"""Commit: what an ingestion did, as plain data."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """The outcome of one batch.
+
+    ``version`` is the Delta version that holds it. ``rows`` were stored, ``rejected`` went to ``dead_letters`` (a
+    URI, empty where none did). ``already_applied`` is True where the idempotency key had been used for the same
+    content before, so that nothing was stored again. ``committed_at`` is the rows' ``_ingested_at`` in UTC
+    microseconds. An empty batch makes no commit and has version -1.
+    """
+
+    project: str
+    feature_table: str
+    version: int
+    rows: int
+    rejected: int = 0
+    dead_letters: str = ""
+    partitions: tuple[str, ...] = ()
+    committed_at: int = 0
+    idempotency_key: str = ""
+    already_applied: bool = False

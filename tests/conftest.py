@@ -1,0 +1,27 @@
+"""What every test shares: a store of its own, and how thoroughly generated cases are tried."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", parent=settings.get_profile("default"), derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The folder of an embedded store, empty and this test's own."""
+    return tmp_path / "home"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Options of whoever runs the tests must not reach them."""
+    for name in [name for name in os.environ if name.startswith(("TIFFIN_", "FEAST_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TIFFIN_CONFIG", str(tmp_path_factory.mktemp("config") / "config.toml"))
