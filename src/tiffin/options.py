@@ -1,0 +1,189 @@
+"""Options: every setting that Tiffin reads, as one table of names, kinds, defaults and meanings."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal, NamedTuple
+
+from tiffin.errors import InvalidConfig, closest
+
+Kind = Literal["text", "path", "flag", "integer", "number", "size"]
+
+
+class Option(NamedTuple):
+    """One setting. Values are kept as texts; an empty text means that nothing was chosen.
+
+    ``secret`` values are never shown. ``server`` marks the address or kind of a server, which ``embedded`` ignores.
+    """
+
+    name: str
+    kind: Kind
+    default: str
+    description: str
+    secret: bool = False
+    server: bool = False
+
+
+_TABLE: Final = (
+    Option("project", "text", "default", "the project that calls mean when they name none"),
+    Option("home", "path", "", "folder of the embedded registry, offline and online stores"),
+    Option(
+        "embedded", "flag", "false", "ignore servers named in arguments, so that a program runs on a laptop unchanged"
+    ),
+    # Servers
+    Option(
+        "core_url", "text", "", "host:port or URL of the registry service; empty for an embedded registry", server=True
+    ),
+    Option("core_enable_ssl", "flag", "false", "speak TLS to the registry service"),
+    Option("core_server_ssl_cert", "path", "", "certificate that the registry service is verified with"),
+    Option("serving_url", "text", "", "host:port or URL of the online service", server=True),
+    Option("serving_enable_ssl", "flag", "false", "speak TLS to the online service"),
+    Option("serving_server_ssl_cert", "path", "", "certificate that the online service is verified with"),
+    Option("job_service_url", "text", "", "host:port of the job service", server=True),
+    Option("grpc_connection_timeout", "number", "10", "seconds to wait for a connection to a service"),
+    Option("enable_auth", "flag", "false", "send credentials to the services"),
+    Option("auth_provider", "text", "", "who issues credentials: google or oauth"),
+    Option("auth_token", "text", "", "bearer token that is sent to the services", secret=True),
+    Option("oauth_grant_type", "text", "", "grant type of the token request"),
+    Option("oauth_client_id", "text", "", "client of the token request"),
+    Option("oauth_client_secret", "text", "", "secret of the token request", secret=True),
+    Option("oauth_audience", "text", "", "audience of the token request"),
+    Option("oauth_token_request_url", "text", "", "where tokens are requested"),
+    # Registry, offline and online stores
+    Option("registry", "text", "", "URL of the registry's database, such as sqlite:////path/registry.db", server=True),
+    Option("offline_store", "text", "polars", "engine of point-in-time joins"),
+    Option(
+        "online_store", "text", "", "URI of the online store, such as lmdb:///path or redis://host:6379/0", server=True
+    ),
+    Option(
+        "memory_budget", "size", "", "memory that one join or materialisation may hold, such as 2GB; empty for no bound"
+    ),
+    Option("historical_feature_output_location", "text", "", "folder or bucket that training sets are written to"),
+    Option("historical_feature_output_format", "text", "parquet", "format of training sets"),
+    Option("staging_location", "text", "", "folder or bucket for files that only travel"),
+    Option("deadletter_path", "text", "", "folder or bucket that invalid rows are set aside in"),
+    Option("ingestion_drop_invalid_rows", "flag", "false", "set invalid rows aside instead of refusing their batch"),
+    Option("redis_host", "text", "", "host or host:port of Redis, as the online store", server=True),
+    Option("redis_port", "integer", "6379", "port of Redis, where redis_host names none"),
+    Option("redis_ssl", "flag", "false", "speak TLS to Redis"),
+    Option("redis_password", "text", "", "password of Redis", secret=True),
+    Option("online_expiry_grace", "number", "86400", "seconds that an online row is held beyond its max age"),
+    Option("max_skew", "number", "60", "seconds that pushed rows may lie in the future"),
+    Option("s3_endpoint_url", "text", "", "endpoint of an S3-compatible object store"),
+    Option("azure_blob_account_name", "text", "", "account of Azure Blob Storage"),
+    Option("azure_blob_account_access_key", "text", "", "key of the Azure account", secret=True),
+    # Work that runs elsewhere
+    Option(
+        "spark_launcher", "text", "", "what launches Spark jobs: standalone or k8s; empty runs jobs here", server=True
+    ),
+    Option("spark_standalone_master", "text", "local[*]", "master of a standalone Spark"),
+    Option("spark_home", "path", "", "folder of a Spark installation"),
+    Option("spark_ingestion_jar", "text", "", "accepted for programs written for Feast; Tiffin needs no jar"),
+    Option("spark_k8s_namespace", "text", "default", "Kubernetes namespace of Spark jobs"),
+    Option("spark_k8s_use_incluster_config", "flag", "true", "use the credentials of the pod that launches jobs"),
+    Option("spark_k8s_job_template_path", "path", "", "template of Spark jobs on Kubernetes"),
+    Option("stencil_url", "text", "", "where Protobuf descriptors of streams are fetched"),
+    Option("statsd_enabled", "flag", "false", "send metrics of ingestion to StatsD"),
+    Option("statsd_host", "text", "", "host of StatsD", server=True),
+    Option("statsd_port", "integer", "9125", "port of StatsD"),
+    Option("telemetry", "flag", "false", "accepted for programs written for Feast; Tiffin sends none"),
+)
+
+OPTIONS: Final[dict[str, Option]] = {option.name: option for option in _TABLE}
+
+#: Other names under which users know an option.
+ALIASES: Final = {
+    "spark_staging_location": "staging_location",
+    "core_secure": "core_enable_ssl",
+    "serving_secure": "serving_enable_ssl",
+}
+
+_FLAGS: Final = {
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
+}
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+#: Schemes of stores that live in this process or on this disk.
+_LOCAL: Final = frozenset({"lmdb", "memory", "sqlite"})
+
+
+def option_named(name: object) -> Option:
+    """The option of a name in any case; InvalidConfig names the closest one."""
+    lowered = name.strip().lower() if isinstance(name, str) else ""
+    option = OPTIONS.get(ALIASES.get(lowered, lowered))
+    if option is None:
+        raise InvalidConfig(
+            f"{name!r} is not an option of Tiffin.", field=str(name), hint=closest(lowered, [*OPTIONS, *ALIASES])
+        )
+    return option
+
+
+def read_flag(text: str) -> bool:
+    """A flag: true, yes, on, 1 or their opposites, in any case; empty is False."""
+    if not text.strip():
+        return False
+    if text.strip().lower() not in _FLAGS:
+        raise InvalidConfig(f"{text!r} is not a flag.", hint="Write true or false.")
+    return _FLAGS[text.strip().lower()]
+
+
+def read_size(text: str) -> int:
+    """A size in bytes. Units count in powers of 1000 (kB, MB, GB, TB) or of 1024 (KiB, MiB, GiB, TiB).
+
+    >>> read_size("2GB"), read_size("1.5 MiB"), read_size("4096")
+    (2000000000, 1572864, 4096)
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise InvalidConfig(f"{text!r} is not a size.", hint="Write bytes, or a number with a unit such as 2GB.")
+    unit = 1024 if match[3] else 1000
+    return int(float(match[1]) * unit ** " kmgt".index(match[2].lower() or " "))
+
+
+def read_number(text: str) -> float:
+    """A finite decimal number."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if number - number != 0:
+        raise InvalidConfig(f"{text!r} is not a number.", hint="Write a decimal number.")
+    return number
+
+
+def read_integer(text: str) -> int:
+    """A whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidConfig(f"{text!r} is not a whole number.", hint="Write digits only.") from None
+
+
+def check_value(option: Option, text: str) -> None:
+    """Raise InvalidConfig where a value cannot be read as the option's kind; an empty one always can."""
+    if not text:
+        return
+    match option.kind:
+        case "flag":
+            read_flag(text)
+        case "integer":
+            read_integer(text)
+        case "number":
+            read_number(text)
+        case "size":
+            read_size(text)
+        case "text" | "path":
+            return
+
+
+def names_server(option: Option, text: str) -> bool:
+    """Whether a value is the address of something outside this machine."""
+    scheme, separator, _ = text.partition(":")
+    return option.server and bool(text) and not (separator and scheme in _LOCAL)
+
+
+def shown(option: Option, text: str) -> str:
+    """A value as it may be printed: secrets and the passwords inside URLs are hidden."""
+    if option.secret and text:
+        return "****"
+    return re.sub(r"(://[^:/@\s]*:)[^@/\s]+@", r"\1****@", text)
