@@ -1,0 +1,81 @@
+"""Delta tables as delta-rs opens them, and the one edge where its errors become Tiffin's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from tiffin.errors import ConcurrentChange, NotFound, StorageError, Unsupported
+from tiffin.offline.location import is_remote
+
+#: The folder of the log, beside the data.
+LOG: Final = "_delta_log"
+
+
+@contextmanager
+def delta_errors(uri: str) -> Iterator[None]:
+    """Raise what delta-rs and the disk raise as StorageError or ConcurrentChange."""
+    try:
+        yield
+    except CommitFailedError as error:
+        raise ConcurrentChange(f"Another writer committed to {uri!r} first: {error}") from error
+    except (DeltaError, OSError) as error:
+        raise StorageError(
+            f"The table at {uri!r} refused the work: {error}",
+            field="file_url",
+            hint="Check that the location can be read and written and that its disk has room.",
+        ) from error
+
+
+def open_table(uri: str, version: int | None = None) -> DeltaTable | None:
+    """The Delta table at a normalised location, at a version or the newest; None where there is no log.
+
+    NotFound where there is a log without that version; Unsupported where it uses what cannot be read exactly.
+    """
+    with delta_errors(uri):
+        if not is_remote(uri) and not (Path(uri) / LOG).is_dir():
+            return None
+        try:
+            table = DeltaTable(uri)
+        except TableNotFoundError:
+            return None
+        newest = table.version()
+        if version is not None and version != newest:
+            if version > newest:
+                raise NotFound(
+                    f"{uri!r} has no version {version}; the newest is {newest}.", field="version", hint="Ask for that."
+                )
+            try:
+                table.load_as_version(version)
+            except DeltaError as error:
+                raise NotFound(
+                    f"Version {version} of {uri!r} cannot be read any more: {error}.",
+                    field="version",
+                    hint="Its log was cleaned up; ask for a newer one.",
+                ) from error
+    _check_readable(uri, table)
+    return table
+
+
+def _check_readable(uri: str, table: DeltaTable) -> None:
+    """Refuse tables whose files do not hold the rows as they are."""
+    features = table.protocol().reader_features or []
+    configuration = table.metadata().configuration
+    if configuration.get("delta.columnMapping.mode", "none") != "none":
+        raise Unsupported(
+            f"The Delta table at {uri!r} maps column names, which Tiffin does not read.",
+            field="file_url",
+            hint="Rewrite the table with delta.columnMapping.mode=none.",
+        )
+    if "deletionVectors" in features and len(pl.DataFrame(table.deletion_vectors())) > 0:
+        raise Unsupported(
+            f"The Delta table at {uri!r} has deletion vectors, which Tiffin does not read.",
+            field="file_url",
+            hint="Rewrite its files with REORG TABLE ... APPLY (PURGE).",
+        )

@@ -1,0 +1,173 @@
+"""Where files are: what a source's ``file_url`` names, and the Parquet files that a plain folder holds.
+
+Local paths are absolute and without a scheme; on buckets everything stays a URI. Names that begin with ``.`` or ``_``
+are not data: staging folders, logs, markers of other systems.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from tiffin.errors import InvalidArgument, MissingDependency, StorageError
+
+#: Endings that make a file of a folder a Parquet file. A path or glob that names files needs none.
+PARQUET_SUFFIXES: Final = (".parquet", ".parq", ".pq")
+
+#: The value that hive-partitioned folders write for null.
+HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"
+
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_GLOB: Final = re.compile(r"[*?\[]")
+_WHOLE_FOLDER: Final = re.compile(r"(/\*{1,2})+$")
+_ALIASES: Final = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
+_EXTRAS: Final = {"gs": "gcs", "s3": "s3"}
+
+
+class Found(NamedTuple):
+    """One file of a listing. ``partition`` holds the ``key=value`` folders between the root and the file."""
+
+    path: str
+    size: int
+    modified_ns: int
+    partition: dict[str, str | None]
+
+
+def normalise(url: str) -> str:
+    """The one spelling of a location: absolute local path or URI, without a trailing slash.
+
+    A trailing ``/*`` or ``/**`` says no more than the folder itself and is dropped; other globs are kept.
+
+    >>> normalise("file:///data/drivers/*")
+    '/data/drivers'
+    >>> normalise("s3a://bucket/drivers/")
+    's3://bucket/drivers'
+    """
+    if not url.strip():
+        raise InvalidArgument("A file_url must not be empty.", field="file_url")
+    scheme = _SCHEME.match(url)
+    if scheme is not None and scheme[1].lower() != "file":
+        name = scheme[1].lower()
+        rest = _WHOLE_FOLDER.sub("", url[scheme.end() :]).rstrip("/")
+        return f"{_ALIASES.get(name, name)}://{rest}"
+    path = unquote(urlsplit(url.replace("?", "%3F").replace("#", "%23")).path) if url.startswith("file:") else url
+    path = _WHOLE_FOLDER.sub("", path) if _WHOLE_FOLDER.sub("", path) else path
+    return os.path.normpath(Path(path).expanduser().absolute())
+
+
+def is_remote(uri: str) -> bool:
+    """Whether a normalised location lies on a bucket."""
+    return _SCHEME.match(uri) is not None
+
+
+def is_glob(uri: str) -> bool:
+    """Whether a normalised location is a pattern. A local path that exists as it is written is none."""
+    return _GLOB.search(uri) is not None and (is_remote(uri) or not Path(uri).exists())
+
+
+def list_parquet(uri: str) -> tuple[Found, ...]:
+    """The Parquet files of a plain location, by path: one file, all below a folder, or the matches of a glob.
+
+    A location that does not exist holds none. StorageError where it cannot be listed.
+    """
+    if is_remote(uri):
+        return tuple(sorted(_list_bucket(uri)))
+    try:
+        if is_glob(uri):
+            return tuple(sorted(_matches(uri)))
+        if Path(uri).is_file():
+            return (_found(uri, Path(uri).stat(), root=str(Path(uri).parent)),)
+        return tuple(sorted(_walk(uri, root=uri)))
+    except OSError as error:
+        raise StorageError(
+            f"{uri!r} cannot be listed: {error.strerror}.", field="file_url", hint="Check that it can be read."
+        ) from error
+
+
+def partition_of(relative: str) -> dict[str, str | None]:
+    """The ``key=value`` folders of a path relative to its root, the file's own name left out.
+
+    >>> partition_of("day=2026-09-01/part-0.parquet")
+    {'day': '2026-09-01'}
+    """
+    pairs = [segment.partition("=") for segment in relative.split("/")[:-1] if "=" in segment]
+    return {key: None if value == HIVE_NULL else unquote(value) for key, _, value in pairs if key}
+
+
+def is_data(name: str) -> bool:
+    """Whether a file or folder of this name can be data."""
+    return not name.startswith((".", "_"))
+
+
+def _walk(folder: str, *, root: str) -> Iterator[Found]:
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if not is_data(entry.name):
+            continue
+        if entry.is_dir():
+            yield from _walk(entry.path, root=root)
+        elif entry.name.lower().endswith(PARQUET_SUFFIXES):
+            yield _found(entry.path, entry.stat(), root=root)
+
+
+def _matches(pattern: str) -> Iterator[Found]:
+    root = _GLOB.split(pattern, maxsplit=1)[0].rpartition("/")[0] or "/"
+    for path in Path(root).glob(pattern[len(root) :].lstrip("/")):
+        if path.is_file() and all(map(is_data, path.relative_to(root).parts)):
+            yield _found(str(path), path.stat(), root=root)
+
+
+def _found(path: str, stat: os.stat_result, *, root: str) -> Found:
+    return Found(path, stat.st_size, stat.st_mtime_ns, partition_of(os.path.relpath(path, root)))
+
+
+def _list_bucket(uri: str) -> Iterator[Found]:
+    scheme, _, key = uri.partition("://")
+    root = _GLOB.split(key, maxsplit=1)[0].rpartition("/")[0] if is_glob(uri) else key
+    try:
+        found: dict[str, dict[str, Any]] = filesystem(uri).find(root, detail=True)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StorageError(f"{uri!r} cannot be listed: {error}.", field="file_url") from error
+    for path, info in found.items():
+        name = path.lstrip("/")
+        relative = name[len(root.lstrip("/")) :].lstrip("/")
+        wanted = fnmatch.fnmatchcase(name, key) if is_glob(uri) else name.lower().endswith(PARQUET_SUFFIXES)
+        if (wanted or name == key) and all(map(is_data, relative.split("/"))):
+            yield Found(f"{scheme}://{name}", int(info["size"]), _modified_ns(info), partition_of(relative))
+
+
+def filesystem(uri: str) -> Any:
+    """The fsspec file system of a bucket's URI; MissingDependency names the extra that holds its driver."""
+    import fsspec
+
+    scheme = uri.partition("://")[0]
+    try:
+        return fsspec.filesystem(scheme, use_listings_cache=False)
+    except ImportError:
+        package = {"gs": "gcsfs", "s3": "s3fs"}.get(scheme, scheme)
+        raise MissingDependency(package, extra=_EXTRAS.get(scheme, "all"), purpose=f"Listing {uri!r}") from None
+    except ValueError as error:
+        raise InvalidArgument(
+            f"{uri!r} has a scheme that is not known: {error}.", field="file_url", hint="Use a path, gs:// or s3://."
+        ) from error
+
+
+def _modified_ns(info: dict[str, Any]) -> int:
+    """When an object was written, as its store tells it; 0 where it does not."""
+    value = next((info[k] for k in ("LastModified", "updated", "last_modified", "mtime", "created") if k in info), 0)
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, datetime):
+        value = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    return int(value * 1_000_000_000)
