@@ -1,0 +1,124 @@
+"""What leaves the command line: one JSON document or tables on stdout; errors, progress and logs on stderr.
+
+Rich is imported only where something is shown to a person, so that ``--json`` answers fast.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable
+from datetime import date, datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+from tiffin import clock
+from tiffin.errors import InvalidData, TiffinError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+#: Where nobody looks at a terminal, lines are not folded: they are for grep.
+_UNFOLDED: Final = 10_000
+#: The rows at fault that an error lists; the rest are counted.
+_SHOWN_REJECTED: Final = 5
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console on stdout or stderr: folded and coloured on a terminal, plain elsewhere."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    folded = stream.isatty() or "COLUMNS" in os.environ
+    return Console(file=stream, width=None if folded else _UNFOLDED, highlight=False, soft_wrap=False)
+
+
+def show(*parts: RenderableType) -> None:
+    """Print for a person, on stdout."""
+    out = console()
+    for part in parts:
+        out.print(part)
+
+
+def note(line: str) -> None:
+    """One line beside the answer, on stderr."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def write_json(data: object) -> None:
+    """The answer as one JSON document on stdout.
+
+    Instants are RFC 3339 in UTC, bytes base64, and the numbers that JSON lacks the texts "NaN", "Infinity" and
+    "-Infinity".
+    """
+    sys.stdout.write(_json(data) + "\n")
+    sys.stdout.flush()
+
+
+def _json(data: object) -> str:
+    return json.dumps(plain(data), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def plain(value: object) -> Any:
+    """A value as JSON can hold it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, datetime):
+        return clock.to_iso(clock.to_micros(value))
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, Enum):
+        return value.name
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return plain({name: getattr(value, name) for name in value.__struct_fields__})  # type: ignore[attr-defined]
+
+
+def report(error: TiffinError, *, as_json: bool) -> None:
+    """Tell an error on stderr: what happened and what to do."""
+    rejected = error.rejected if isinstance(error, InvalidData) else ()
+    fail(error.message, hint=error.hint, as_json=as_json, data=error.to_dict(), lines=list(_at_fault(rejected)))
+
+
+def fail(message: str, *, hint: str | None, as_json: bool, data: dict[str, Any], lines: Iterable[str] = ()) -> None:
+    """As :func:`report`, for an error that is not of Tiffin's tree; ``data`` is what machines get of it."""
+    if as_json:
+        note(_json({"error": data}))
+    elif sys.stderr.isatty():
+        _fail_in_colour(message, hint, lines)
+    else:
+        for line in (f"error: {message}", *(f"  {line}" for line in lines), *([f"hint: {hint}"] if hint else [])):
+            note(line)
+
+
+def _fail_in_colour(message: str, hint: str | None, lines: Iterable[str]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text("error", "bold red"), Text(message, "bold"))
+    for line in lines:
+        grid.add_row("", Text(line, "red"))
+    if hint:
+        grid.add_row(Text("hint", "cyan"), Text(hint))
+    console(stderr=True).print(grid)
+
+
+def _at_fault(rejected: Iterable[dict[str, Any]]) -> Iterable[str]:
+    rows = list(rejected)
+    for row in rows[:_SHOWN_REJECTED]:
+        yield f"row {row.get('row')}, {row.get('column')}: {row.get('reason')} ({row.get('value')})"
+    if len(rows) > _SHOWN_REJECTED:
+        yield f"and {len(rows) - _SHOWN_REJECTED} more rows"
