@@ -1,0 +1,111 @@
+"""Tables: the schema of the database that holds registry and jobs. Instants are UTC microseconds.
+
+A change here needs a migration in ``registry/migrations`` and a new :data:`SCHEMA_VERSION`; a test proves that the
+migrations, run from nothing, give this very schema.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+
+#: The newest migration: what a database created from this module is stamped with.
+SCHEMA_VERSION: Final = "0001"
+
+metadata: Final = sa.MetaData()
+
+#: Alembic's own bookkeeping, under the name that it expects.
+schema_version: Final = sa.Table(
+    "alembic_version",
+    metadata,
+    sa.Column("version_num", sa.String(32), nullable=False),
+    sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+
+#: One row: counts the commits of the registry, so that a cached snapshot knows whether it is current.
+registry_version: Final = sa.Table(
+    "registry_version",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+)
+
+projects: Final = sa.Table(
+    "projects",
+    metadata,
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("created", sa.BigInteger, nullable=False),
+    sa.Column("created_by", sa.String(255), nullable=False),
+    sa.Column("archived", sa.BigInteger),  # null while the project is active
+    sa.Column("archived_by", sa.String(255)),
+)
+
+#: The present state of each object. ``version`` is the registry's version at its last change.
+objects: Final = sa.Table(
+    "objects",
+    metadata,
+    sa.Column("project", sa.String(255), sa.ForeignKey("projects.name"), primary_key=True),
+    sa.Column("kind", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("deleted", sa.Boolean, nullable=False),
+    sa.Column("created", sa.BigInteger, nullable=False),
+    sa.Column("updated", sa.BigInteger, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False, index=True),
+)
+
+#: Every change that was ever acknowledged. ``spec`` is JSON; a deletion keeps the spec that it deleted.
+revisions: Final = sa.Table(
+    "revisions",
+    metadata,
+    sa.Column("project", sa.String(255), primary_key=True),
+    sa.Column("kind", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("revision", sa.BigInteger, primary_key=True),
+    sa.Column("action", sa.String(16), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("changed_by", sa.String(255), nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+    sa.Column("spec", sa.Text, nullable=False),
+    sa.ForeignKeyConstraint(
+        ["project", "kind", "name"], ["objects.project", "objects.kind", "objects.name"], name="revisions_of_objects"
+    ),
+)
+
+#: ``table_name`` is empty where a job has several tables. ``error`` is null unless the job failed.
+jobs: Final = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("type", sa.String(64), nullable=False),
+    sa.Column("project", sa.String(255), nullable=False),
+    sa.Column("table_name", sa.String(255), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("spec_hash", sa.String(64), nullable=False),
+    sa.Column("created", sa.BigInteger, nullable=False),
+    sa.Column("started", sa.BigInteger),
+    sa.Column("ended", sa.BigInteger),
+    sa.Column("rows_total", sa.BigInteger),
+    sa.Column("rows_written", sa.BigInteger, nullable=False),
+    sa.Column("rows_skipped", sa.BigInteger, nullable=False),
+    sa.Column("rows_rejected", sa.BigInteger, nullable=False),
+    sa.Column("progress", sa.Float),
+    sa.Column("error", sa.Text),
+    sa.Column("output_uri", sa.Text),
+    sa.Column("cancel_requested", sa.Boolean, nullable=False),
+    sa.Column("host", sa.String(255), nullable=False),
+    sa.Column("pid", sa.BigInteger, nullable=False),
+    sa.Column("heartbeat", sa.BigInteger),
+    sa.Column("detail", sa.JSON, nullable=False),
+    sa.Index("jobs_by_state", "state", "created"),
+)
+
+job_logs: Final = sa.Table(
+    "job_logs",
+    metadata,
+    sa.Column("job_id", sa.String(64), sa.ForeignKey("jobs.id"), primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("line", sa.Text, nullable=False),
+)
