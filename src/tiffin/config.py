@@ -58,6 +58,18 @@ class Config:
             arguments = dict(_without_servers(arguments))
         self._values.update(arguments)
 
+    @classmethod
+    def of_user(cls) -> Config:
+        """The options of the user's own file alone: what to change and :meth:`save`, and nothing that came from
+        elsewhere with it.
+        """
+        config = cls()
+        config._values = {name: _Value(option.default, "default") for name, option in OPTIONS.items()}
+        path = _user_file()
+        if path.is_file():
+            config._values.update(_file(path))
+        return config
+
     def get(self, name: str, default: str = "") -> str:
         """The text of an option; ``default`` where nothing was chosen and the option has no default of its own."""
         return self._value(name).text or default
