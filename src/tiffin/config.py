@@ -60,9 +60,7 @@ class Config:
 
     @classmethod
     def of_user(cls) -> Config:
-        """The options of the user's own file alone: what to change and :meth:`save`, and nothing that came from
-        elsewhere with it.
-        """
+        """The options of the user's own file alone: to change one and :meth:`save` no others with it."""
         config = cls()
         config._values = {name: _Value(option.default, "default") for name, option in OPTIONS.items()}
         path = _user_file()
