@@ -1,0 +1,122 @@
+"""``python -m benchmarks``: measure, print, and write the page of the documentation."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks import feast_environment, machine, report, runner, sections, shapes
+from benchmarks.results import Results
+from benchmarks.sections import Bench
+
+PAGE = runner.ROOT / "docs" / "benchmarks.md"
+SECTIONS = ("joins", "budget", "online", "materialize", "ingest", "startup")
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    options = _options()
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)  # A log has no width of its own, and the tables want more than eighty columns.
+    runner.WORK.mkdir(exist_ok=True)
+    # The folder ignores itself, so that it needs no line elsewhere.
+    (runner.WORK / ".gitignore").write_text("*\n")
+    results = Results()
+    bench = Bench(
+        feast=feast_environment.python(),
+        runs=options.runs,
+        results=results,
+        say=lambda line: console.print(line, style="dim", highlight=False, markup=False),
+        quick=options.quick,
+        slow=options.slow,
+    )
+    for name in options.sections:
+        if name == "joins":
+            sections.joins(bench, [shape for shape in shapes.JOINS if shape.name in options.shapes])
+        else:
+            getattr(sections, name)(bench)
+    found = list(report.tables(results))
+    described = [*machine.description(), *_versions(bench)]
+    report.show(console, found)
+    console.print("\n".join(described), highlight=False, markup=False)
+    page = options.out or (PAGE if _is_whole(options) else None)
+    if page is None:
+        console.print("A partial run: docs/benchmarks.md is left as it is. Give --out to write a page.")
+        return
+    page.parent.mkdir(parents=True, exist_ok=True)
+    command = " ".join(["python -m benchmarks", *_shown(sys.argv[1:])])
+    page.write_text(report.markdown(found, command=command, machine=described, runs=options.runs))
+    console.print(f"Written: {page}", highlight=False, markup=False)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Tiffin beside Feast and the bare libraries."
+    )
+    names = tuple(shape.name for shape in shapes.JOINS)
+    parser.add_argument("--shapes", type=_choice(names), default=names, help="the joins to run (default: all)")
+    parser.add_argument(
+        "--sections", type=_choice(SECTIONS), default=SECTIONS, help="the sections to run (default: all)"
+    )
+    parser.add_argument("--runs", type=int, default=3, help="fresh processes a number is the median of (default: 3)")
+    parser.add_argument(
+        "--out", type=Path, help="the page to write (default: docs/benchmarks.md, after a whole run only)"
+    )
+    parser.add_argument("--slow", action="store_true", help="Feast's slow stores on the large shapes too: minutes more")
+    parser.add_argument(
+        "--quick", action="store_true", help="a tenth of every size: shows that all works, measures little"
+    )
+    return parser.parse_args()
+
+
+def _choice(known: tuple[str, ...]) -> "_Choice":
+    return _Choice(known)
+
+
+class _Choice:
+    """An option's value as a comma-separated selection of known names."""
+
+    def __init__(self, known: tuple[str, ...]) -> None:
+        self.known = known
+
+    def __call__(self, text: str) -> tuple[str, ...]:
+        chosen = tuple(name.strip() for name in text.split(","))
+        unknown = [name for name in chosen if name not in self.known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; there are {', '.join(self.known)}")
+        return chosen
+
+
+def _is_whole(options: argparse.Namespace) -> bool:
+    return not options.quick and options.sections == SECTIONS and len(options.shapes) == len(shapes.JOINS)
+
+
+def _versions(bench: Bench) -> list[str]:
+    lines = []
+    for title, python, libraries in (
+        ("Libraries", sys.executable, machine.LIBRARIES),
+        ("Feast's environment", bench.feast, machine.FEAST_LIBRARIES),
+    ):
+        outcome = runner.task("benchmarks.machine:versions", {"libraries": libraries}, python=python)
+        found = outcome.facts.get("versions", {})
+        lines.append(f"{title}: {', '.join(f'{name} {version}' for name, version in found.items())}")
+    return lines
+
+
+def _shown(arguments: list[str]) -> list[str]:
+    """The arguments without where the page goes: that may name a folder of the machine."""
+    kept, skip = [], False
+    for argument in arguments:
+        if skip or argument.startswith("--out="):
+            skip = False
+            continue
+        skip = argument == "--out"
+        if not skip:
+            kept.append(argument)
+    return kept
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""The same work on Feast, through its Python interface. Imported by the interpreter of Feast's own environment only."""
+
+# mypy: disable-error-code="import-not-found,import-untyped"
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from benchmarks import clock
+from benchmarks.answers import fingerprint
+from benchmarks.data import entities_path, table_path
+from benchmarks.shapes import CREATED, END, ENTITY, EVENT, MAX_AGE, SPAN, Shape
+
+_ALL_TIME = (END - SPAN - timedelta(days=1), END + timedelta(days=1))
+
+
+def join(shape: dict[str, Any], data: str, warm: dict[str, Any], offline: str, home: str) -> dict[str, Any]:
+    """Feast takes entity rows as a pandas frame: reading their Parquet file into one belongs to the work."""
+    import pandas as pd
+
+    asked = Shape(**shape)
+    small = Shape(**warm["shape"])
+    store = _store(home, offline)
+    store.apply(_views(asked, Path(data), MAX_AGE) + _views(small, Path(warm["data"]), MAX_AGE, prefix="warm_"))
+
+    def work(about: Shape, folder: str, prefix: str = "") -> Any:
+        frame = pd.read_parquet(entities_path(Path(folder)))
+        return store.get_historical_features(frame, _references(about, prefix), full_feature_names=True).to_arrow()
+
+    work(small, warm["data"], "warm_")
+    spent, answer = clock.seconds(lambda: work(asked, data))
+    return {
+        "seconds": spent,
+        **fingerprint(answer, [f"{table}__{asked.feature_names[0]}" for table in asked.table_names]),
+    }
+
+
+def fill(shape: dict[str, Any], data: str, home: str) -> dict[str, Any]:
+    """The rows that `read` reads."""
+    store = _store(home, "duckdb")
+    store.apply(_views(Shape(**shape), Path(data), timedelta(0)))
+    store.materialize(*_ALL_TIME)
+    return {"seconds": 0.0}
+
+
+def read(shape: dict[str, Any], rows: int, times: int, home: str) -> dict[str, Any]:
+    """Online reads from SQLite, the embedded store of Feast."""
+    asked = Shape(**shape)
+    store = _store(home, "duckdb")
+    features = _references(asked)
+
+    def call(keys: list[int]) -> dict[str, Any]:
+        answer: dict[str, Any] = store.get_online_features(features, [{ENTITY: key} for key in keys]).to_dict()
+        return answer
+
+    if call([0])[asked.feature_names[0]] == [None]:
+        raise RuntimeError("key 0 reads no value after materialize: there is nothing to time")
+    return clock.calls(call, asked.random_keys(rows, times), warm_up=times // 10)
+
+
+def materialize(shape: dict[str, Any], data: str, warm: dict[str, Any], home: str) -> dict[str, Any]:
+    """The whole table into SQLite."""
+    asked = Shape(**shape)
+    store = _store(home, "duckdb")
+    small = _views(Shape(**warm["shape"]), Path(warm["data"]), timedelta(0), prefix="warm_")
+    store.apply(_views(asked, Path(data), timedelta(0)) + small)
+    store.materialize(*_ALL_TIME, feature_views=["warm_t0"])
+    spent, _ = clock.seconds(lambda: store.materialize(*_ALL_TIME, feature_views=["t0"]))
+    return {"seconds": spent, "rows": asked.keys}
+
+
+def apply(tables: int, shape: dict[str, Any], data: str, home: str) -> dict[str, Any]:
+    """Register one entity and `tables` feature views in one call. Feast plans inside its apply."""
+    made = Shape(**shape)
+    store = _store(home, "duckdb")
+    objects = [_entity(), *(_view(made, Path(data), "t0", f"view_{number}", MAX_AGE) for number in range(tables))]
+    spent, _ = clock.seconds(lambda: store.apply(objects))
+    return {"seconds": spent}
+
+
+def list_entities(home: str) -> dict[str, Any]:
+    """The first call of a fresh process: from the import of Feast to the answer."""
+    spent, _ = clock.seconds(lambda: _store(home, "duckdb").list_entities())
+    return {"seconds": spent}
+
+
+def _store(home: str, offline: str) -> Any:
+    from feast import FeatureStore
+    from feast.repo_config import RepoConfig
+
+    config = RepoConfig(
+        project="bench",
+        provider="local",
+        registry=str(Path(home) / "registry.db"),
+        offline_store={"type": offline},
+        online_store={"type": "sqlite", "path": str(Path(home) / "online.db")},
+        entity_key_serialization_version=3,
+    )
+    return FeatureStore(config=config)
+
+
+def _entity() -> Any:
+    from feast import Entity, ValueType
+
+    return Entity(name=ENTITY, join_keys=[ENTITY], value_type=ValueType.INT64)
+
+
+def _views(shape: Shape, data: Path, ttl: timedelta, prefix: str = "") -> list[Any]:
+    return [_entity(), *(_view(shape, data, table, prefix + table, ttl) for table in shape.table_names)]
+
+
+def _view(shape: Shape, data: Path, table: str, name: str, ttl: timedelta) -> Any:
+    from feast import FeatureView, Field, FileSource
+    from feast.types import Float64, Int64
+
+    source = FileSource(
+        name=f"{name}_source",
+        path=str(table_path(data, shape, table)),
+        timestamp_field=EVENT,
+        created_timestamp_column=CREATED,
+    )
+    first, *others = shape.feature_names
+    schema = [Field(name=ENTITY, dtype=Int64), Field(name=first, dtype=Int64)]
+    schema += [Field(name=other, dtype=Float64) for other in others]
+    return FeatureView(name=name, entities=[_entity()], ttl=ttl, schema=schema, source=source)
+
+
+def _references(shape: Shape, prefix: str = "") -> list[str]:
+    return [f"{prefix}{table}:{feature}" for table in shape.table_names for feature in shape.feature_names]

@@ -1,0 +1,113 @@
+"""The targets of the project, and whether this run reached them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from benchmarks.results import FEAST_DUCKDB, POLARS, TIFFIN, Results
+from benchmarks.shapes import BUDGET, BUDGET_MB, JOINS
+
+
+@dataclass(frozen=True)
+class Target:
+    """A limit on one number. `measured` gives None when the run did not measure it."""
+
+    text: str
+    measured: Callable[[Results], float | None]
+    limit: float
+    unit: str = "x"
+    at_least: bool = False
+
+    def verdict(self, results: Results) -> str:
+        found = self.measured(results)
+        if found is None:
+            return "not measured"
+        shown = f"{found:.3g}{'' if self.unit == 'x' else ' '}{self.unit}"
+        if (found >= self.limit) if self.at_least else (found <= self.limit):
+            return f"reached: {shown}"
+        short = self.limit / found if self.at_least else found / self.limit
+        return f"short by {short:.2f}x: {shown}"
+
+
+def targets() -> Iterator[Target]:
+    """All that concern the embedded store, in the order of the sections."""
+    for shape in JOINS:
+        faster = 25 if shape.name == "s2deep" else 4
+        text = f"{shape.name}: at least {faster}x faster than Feast's duckdb store"
+        yield Target(text, _speed(shape.title, FEAST_DUCKDB), faster, at_least=True)
+        yield Target(f"{shape.name}: at most the memory of Feast's duckdb store", _memory(shape.title, FEAST_DUCKDB), 1)
+        if shape.name in ("s2", "s3", "s4"):
+            yield Target(f"{shape.name}: within 1.3x of bare Polars", _slowness(shape.title, POLARS), 1.3)
+    yield Target(
+        f"a join of {BUDGET.rows * BUDGET.row_bytes / 1e6:.0f} MB finishes inside a budget of {BUDGET_MB} MB",
+        _peak("budget", BUDGET.title),
+        BUDGET_MB,
+        "MB",
+    )
+    one_read = _seconds("online", "1 row x 5 features")
+    yield Target("in-process read of one row below 30 us", lambda results: _scaled(one_read(results), 1e6), 30, "us")
+    rows = "1 M rows x 5 features"
+    yield Target(
+        "materialise 1 M x 5: at least 80 k rows/s", _rate("materialize", rows), 80_000, "rows/s", at_least=True
+    )
+    yield Target("materialise 1 M x 5: below 500 MB", _peak("materialize", rows), 500, "MB")
+    yield Target("import tiffin below 0.15 s", _seconds("startup", "import"), 0.15, "s")
+    yield Target("tiffin --help below 0.4 s", _seconds("startup", "--help"), 0.4, "s")
+    first = "first list_entities, new home"
+    yield Target("first embedded list_entities in a fresh process below 1 s", _seconds("startup", first), 1, "s")
+    many = "plan and apply 500 tables"
+    yield Target("plan and apply of 500 tables below 2 s", _seconds("startup", many), 2, "s")
+
+
+def _speed(case: str, other: str) -> Callable[[Results], float | None]:
+    """How many times faster Tiffin joins than `other`."""
+    slowness = _slowness(case, other)
+
+    def measured(results: Results) -> float | None:
+        found = slowness(results)
+        return None if found is None else 1 / found
+
+    return measured
+
+
+def _slowness(case: str, other: str) -> Callable[[Results], float | None]:
+    def measured(results: Results) -> float | None:
+        ours, theirs = results.get("joins", case, TIFFIN), results.get("joins", case, other)
+        return None if ours is None or theirs is None else ours.seconds / theirs.seconds
+
+    return measured
+
+
+def _memory(case: str, other: str) -> Callable[[Results], float | None]:
+    def measured(results: Results) -> float | None:
+        ours, theirs = results.get("joins", case, TIFFIN), results.get("joins", case, other)
+        return None if ours is None or theirs is None else ours.peak_mb / theirs.peak_mb
+
+    return measured
+
+
+def _seconds(section: str, case: str) -> Callable[[Results], float | None]:
+    def measured(results: Results) -> float | None:
+        found = results.get(section, case, TIFFIN)
+        return None if found is None else found.seconds
+
+    return measured
+
+
+def _peak(section: str, case: str) -> Callable[[Results], float | None]:
+    def measured(results: Results) -> float | None:
+        found = results.get(section, case, TIFFIN)
+        return None if found is None else found.peak_mb
+
+    return measured
+
+
+def _rate(section: str, case: str) -> Callable[[Results], float | None]:
+    def measured(results: Results) -> float | None:
+        found = results.get(section, case, TIFFIN)
+        return None if found is None else float(found.fact("rows")) / found.seconds
+
+    return measured
+
+
+def _scaled(number: float | None, factor: float) -> float | None:
+    return None if number is None else number * factor
