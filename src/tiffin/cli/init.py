@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from tiffin.cli.session import Session, command, group
 from tiffin.errors import AlreadyExists, StorageError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 _STARTER: Final = Path(__file__).parent / "starter"
 
@@ -49,12 +52,14 @@ def init(
     session.answer({"directory": str(directory), "files": written}, lambda: _next_steps(directory, written))
 
 
-def _next_steps(directory: Path, written: list[str]) -> list[str]:
-    steps = [] if directory.resolve() == Path.cwd() else [f"  [cyan]cd {directory}[/]"]
+def _next_steps(directory: Path, written: list[str]) -> list[RenderableType]:
+    from tiffin.cli.view import words
+
+    steps = [] if directory.resolve() == Path.cwd() else [words("  ", (f"cd {directory}", "cyan"))]
     return [
-        *(f"[green]+[/] {name}" for name in written),
+        *(words(("+ ", "green"), name) for name in written),
         "\nNext:",
         *steps,
-        "  [cyan]tiffin apply[/]",
-        f"and so on in {directory / 'README.md'}.",
+        words("  ", ("tiffin apply", "cyan")),
+        f"and so on, as {directory / 'README.md'} tells.",
     ]

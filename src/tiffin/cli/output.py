@@ -33,7 +33,7 @@ def console(*, stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     folded = stream.isatty() or "COLUMNS" in os.environ
-    return Console(file=stream, width=None if folded else _UNFOLDED, highlight=False, soft_wrap=False)
+    return Console(file=stream, width=None if folded else _UNFOLDED, highlight=False, markup=False, emoji=False)
 
 
 def show(*parts: RenderableType) -> None:
