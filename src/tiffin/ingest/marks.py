@@ -1,0 +1,105 @@
+"""Marks: how far a table was materialised into an online store, kept in that store beside the rows.
+
+A mark says: every row that the source held at ``position`` and whose event time had come was written, with the
+features and under the rules it names. It is only ever replaced by the run that read it (:func:`advance`), and a run
+from the beginning first leaves an *opening* mark of its own. So a mark never claims more than was written: a store
+that was emptied during a run has lost the mark the run began with, and two runs that overlap end with the mark of one
+of them, which is true in itself. What a lost mark costs is repeated work, never rows.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+import msgspec
+
+from tiffin.definitions.schema import TableSchema
+from tiffin.errors import Unsupported
+from tiffin.offline.base import Position
+from tiffin.online.base import Marks, OnlineStore, TableId
+
+
+class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far one table has come.
+
+    ``position`` is None in an opening mark. ``features`` maps each feature that was written to its type and
+    expression, and ``rules`` is what else decides which rows there are and who wins. ``max_age`` is in microseconds,
+    None without a limit. ``pending_from`` is the smallest event time that was left out because it lay in the future,
+    None where there was none.
+    """
+
+    run: str
+    position: Position | None = None
+    features: dict[str, str] = {}
+    rules: tuple[str, ...] = ()
+    max_age: int | None = None
+    pending_from: int | None = None
+
+    def covers(self, table: TableSchema) -> bool:
+        """Whether what was written under this mark is still all that the table's definition asks for.
+
+        It is not where a feature was added or is read differently, keys, times or deletions are, or max age was
+        raised (semantics, section 5). A feature that was removed changes nothing.
+        """
+        wanted = _features(table)
+        raised = self.max_age is not None and (table.max_age is None or table.max_age > self.max_age)
+        return wanted.items() <= self.features.items() and self.rules == _rules(table) and not raised
+
+
+def opening() -> Mark:
+    """The mark of a run that begins at the beginning; no other run has the same."""
+    return Mark(run=uuid.uuid4().hex)
+
+
+def reached(table: TableSchema, position: Position, pending_from: int | None) -> Mark:
+    """The mark of a run that wrote everything up to ``position``."""
+    return Mark(
+        run=uuid.uuid4().hex,
+        position=position,
+        features=_features(table),
+        rules=_rules(table),
+        max_age=table.max_age,
+        pending_from=pending_from,
+    )
+
+
+def read(store: OnlineStore, table: TableSchema) -> Mark | None:
+    """The table's mark, or None; one that cannot be read (written by a later version, say) counts as none."""
+    data = _marks(store).read_mark(TableId(table.project, table.name))
+    if data is None:
+        return None
+    try:
+        return msgspec.json.decode(data, type=Mark)
+    except msgspec.DecodeError:
+        return None
+
+
+def write(store: OnlineStore, table: TableSchema, mark: Mark) -> None:
+    """Replace the table's mark, whatever it was."""
+    _marks(store).write_mark(TableId(table.project, table.name), msgspec.json.encode(mark))
+
+
+def advance(store: OnlineStore, table: TableSchema, base: Mark, mark: Mark) -> bool:
+    """Replace the mark if it still is ``base``; otherwise leave it and return False."""
+    if read(store, table) != base:
+        return False
+    write(store, table, mark)
+    return True
+
+
+def _marks(store: OnlineStore) -> Marks:
+    if not isinstance(store, Marks):
+        raise Unsupported(
+            f"{type(store).__name__} keeps no marks, so incremental materialisation is not possible with it.",
+            hint="Materialise a window of event times instead: materialize(tables, start, end).",
+        )
+    return store
+
+
+def _features(table: TableSchema) -> dict[str, str]:
+    return {column.name: f"{column.dtype.name} {column.expression}" for column in table.features}
+
+
+def _rules(table: TableSchema) -> tuple[str, ...]:
+    keys = (f"{column.name} {column.dtype.name} {column.expression}" for column in table.keys)
+    return (*keys, table.event_column, table.created_column, table.deleted_column)

@@ -1,0 +1,128 @@
+"""Materialise: rows of the offline source become rows of the online store (semantics, sections 4 and 5).
+
+A window of event times is written as it is asked for. Incremental work follows what was committed, with the marks of
+:mod:`tiffin.ingest.marks`. Either may be cut off anywhere and run again: a row that was written is skipped or written
+once more as the same bytes, and the mark moves only when all rows before it are durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from tiffin import clock
+from tiffin.control import UNWATCHED, Control
+from tiffin.definitions.schema import TableSchema
+from tiffin.errors import InvalidArgument
+from tiffin.ingest import marks
+from tiffin.offline.base import OfflineEngine, Window
+from tiffin.online.base import OnlineStore, TableId, WriteResult
+from tiffin.online.codec import encode_frame
+from tiffin.online.layout import Layout
+
+if TYPE_CHECKING:
+    import polars as pl
+
+#: Rows that are encoded and written at once, durable together.
+BATCH_ROWS: Final = 16_384
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How work is bounded.
+
+    ``grace`` is how long, in microseconds, a store holds a row beyond its max age, ``memory_budget`` what the scan may
+    hold, in bytes.
+    """
+
+    grace: int = 86_400_000_000
+    memory_budget: int | None = None
+
+
+class Route(msgspec.Struct, frozen=True):
+    """From where to where rows go, and in which bounds."""
+
+    engine: OfflineEngine
+    store: OnlineStore
+    limits: Limits = Limits()
+
+
+def materialize(
+    route: Route, table: TableSchema, *, start: int | None = None, end: int | None = None, control: Control = UNWATCHED
+) -> WriteResult:
+    """Write the winners among rows with ``start <= event_ts < end``, in UTC microseconds; the mark stays as it is.
+
+    Rows of the future are left for a later run, whatever ``end`` says.
+    """
+    if start is not None and end is not None and start >= end:
+        raise InvalidArgument(
+            f"The window from {clock.to_iso(start)} to {clock.to_iso(end)} is empty.",
+            field="end",
+            hint="The window includes start and excludes end: end must be later.",
+        )
+    until = clock.now() + 1
+    window = Window(start=start, end=until if end is None else min(end, until))
+    return _scan(route, table, window, control)
+
+
+def materialize_incremental(route: Route, table: TableSchema, *, control: Control = UNWATCHED) -> WriteResult:
+    """Write what was committed since the mark, and rows of earlier commits whose time has come; then move the mark.
+
+    Without a mark, or where it does not cover the table's definition or source, everything is written.
+    """
+    base = marks.read(route.store, table)
+    now = clock.now()
+    # Taken before the scan: what is committed meanwhile may be written now and is written again by the next run.
+    position = route.engine.position(table)
+    covered = base is not None and base.covers(table) and base.position is not None
+    if base is None or not covered or base.position is None or base.position.identity != position.identity:
+        control.log(f"{table.label()}: from the beginning")
+        base = marks.opening()
+        marks.write(route.store, table, base)
+        window = Window(end=now + 1)
+    else:
+        due = base.pending_from is not None and base.pending_from <= now
+        if position == base.position and not due:
+            return WriteResult()
+        window = Window(end=now + 1, since=base.position, revisit_from=base.pending_from if due else None)
+    result = _scan(route, table, window, control)
+    pending_from = route.engine.earliest_event_after(table, now)
+    if not marks.advance(route.store, table, base, marks.reached(table, position, pending_from)):
+        control.log(f"{table.label()}: the mark was moved by another run; the next one looks again")
+    return result
+
+
+def _scan(route: Route, table: TableSchema, window: Window, control: Control) -> WriteResult:
+    frames = route.engine.latest(table, window, memory_budget=route.limits.memory_budget, control=control)
+    result = write_frames(route, table, frames, control=control)
+    control.log(f"{table.label()}: {result.written} rows written, {result.skipped} skipped")
+    return result
+
+
+def write_frames(
+    route: Route, table: TableSchema, frames: Iterable[pl.DataFrame], *, control: Control = UNWATCHED
+) -> WriteResult:
+    """Write canonical frames, batch by batch; rows without a key are counted as skipped."""
+    store, table_id = route.store, TableId(table.project, table.name)
+    number = store.ensure(table_id, Layout.of(table.features).to_bytes())
+    expire_after = None if table.max_age is None else table.max_age + route.limits.grace
+    result = WriteResult()
+    for batch, without_key in _batches(table, frames):
+        control.check()
+        rows = encode_frame(table, number, batch)
+        result += store.write(table_id, rows, expire_after=expire_after) + WriteResult(skipped=without_key)
+        control.progress(result.written + result.skipped)
+    return result
+
+
+def _batches(table: TableSchema, frames: Iterable[pl.DataFrame]) -> Iterator[tuple[pl.DataFrame, int]]:
+    """Slices of frames whose rows all have keys, with the number of rows that had none."""
+    for frame in frames:
+        keyed = frame.drop_nulls(list(table.key_names))
+        without_key = frame.height - keyed.height
+        for batch in keyed.iter_slices(BATCH_ROWS):
+            yield batch, without_key
+            without_key = 0
+        if without_key:
+            yield keyed, without_key

@@ -1,0 +1,147 @@
+"""The local launcher: jobs are threads of this process.
+
+The threads are daemons. When the interpreter ends, running jobs are cancelled and given a few seconds to stop
+between two batches; those that don't are recorded as failed. Nothing they write is half-done by that: files are
+committed and rows are written batch by batch.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import threading
+import time
+import weakref
+from typing import Final
+
+from msgspec.structs import replace
+
+from tiffin import clock
+from tiffin.errors import JobCancelled, StorageError, Unavailable
+from tiffin.jobs.record import JobRecord, JobStatus
+from tiffin.jobs.store import JobStore, Report
+from tiffin.jobs.task import Task, Work
+
+#: Seconds between two looks at the running jobs: progress is recorded and cancellation noticed this often.
+WATCH_EVERY: Final = 0.5
+#: Jobs that run at once; the others wait as STARTING. Each uses all cores by itself.
+SLOTS: Final = 4
+#: Seconds that an ending interpreter gives its jobs.
+EXIT_GRACE: Final = 5.0
+
+
+class LocalLauncher:
+    """Runs jobs in threads and records them."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._slots = threading.BoundedSemaphore(SLOTS)
+        self._running: dict[str, Task] = {}
+        self._known: weakref.WeakValueDictionary[str, Task] = weakref.WeakValueDictionary()
+        self._watcher: threading.Thread | None = None
+        self._wake = threading.Event()
+        _LAUNCHERS.add(self)
+
+    def submit(self, record: JobRecord, work: Work) -> Task:
+        """Record a job and start it; returns at once."""
+        record = started_here(record)
+        self._store.add(record)
+        task = Task(record, work)
+        thread = threading.Thread(target=self._run, args=(task,), name=f"tiffin-job-{record.id}", daemon=True)
+        with self._lock:
+            self._running[record.id] = self._known[record.id] = task
+            if self._watcher is None:
+                self._wake.clear()
+                self._watcher = threading.Thread(target=self._watch, name="tiffin-jobs", daemon=True)
+                self._watcher.start()
+        thread.start()
+        return task
+
+    def task(self, job_id: str) -> Task | None:
+        """The task of a job that this process runs or ran and that somebody still holds."""
+        found = self._known.get(job_id)
+        return found if found is not None and found.is_here else None
+
+    def close(self, grace: float = EXIT_GRACE) -> None:
+        """Cancel what runs and wait up to ``grace`` seconds for it to stop."""
+        with self._lock:
+            tasks = [task for task in self._running.values() if task.is_here]
+            watcher = self._watcher
+        for task in tasks:
+            task.control.cancel()
+        deadline = time.monotonic() + grace
+        for task in tasks:
+            if not task.finished.wait(max(0.0, deadline - time.monotonic())):
+                self._store.fail(task.record, "The process ended before the job did.")
+        self._wake.set()
+        if watcher is not None and watcher is not threading.current_thread():
+            watcher.join(max(0.1, deadline - time.monotonic()))
+
+    def _run(self, task: Task) -> None:
+        try:
+            if self._take_slot(task):
+                try:
+                    self._store.begin(task.record.id)
+                    task.run()
+                finally:
+                    self._slots.release()
+            self._store.finish(_report(task), task.status, task.outcome, _message(task))
+        finally:
+            with self._lock:
+                self._running.pop(task.record.id, None)
+            task.finished.set()
+
+    def _take_slot(self, task: Task) -> bool:
+        """Wait for a free slot; False if the job was cancelled before one was."""
+        while not self._slots.acquire(timeout=WATCH_EVERY / 2):
+            try:
+                task.control.check()
+            except JobCancelled as error:
+                task.end(JobStatus.CANCELLED, error)
+                return False
+        return True
+
+    def _watch(self) -> None:
+        """Record progress and learn of cancellations, until nothing runs."""
+        while not self._wake.wait(WATCH_EVERY):
+            with self._lock:
+                tasks = list(self._running.values())
+                if not tasks:
+                    self._watcher = None
+                    return
+            try:
+                cancelled = self._store.report([_report(task) for task in tasks])
+            except (StorageError, Unavailable):
+                continue  # the database is away for a moment: what was not recorded now is next time
+            for task in tasks:
+                if task.record.id in cancelled:
+                    task.control.cancel()
+
+
+def started_here(record: JobRecord) -> JobRecord:
+    """The record with this process as the one that runs it."""
+    now = clock.now()
+    return replace(record, start=now, heartbeat=now, host=socket.gethostname(), pid=os.getpid())
+
+
+def _report(task: Task) -> Report:
+    return Report(task.record, task.control.state, task.control.take_lines())
+
+
+def _message(task: Task) -> str:
+    if task.error is None or task.status is JobStatus.CANCELLED:
+        return ""
+    return str(task.error) or type(task.error).__name__
+
+
+_LAUNCHERS: weakref.WeakSet[LocalLauncher] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for launcher in list(_LAUNCHERS):
+        launcher.close()
+
+
+atexit.register(_close_all)

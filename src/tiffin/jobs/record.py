@@ -1,0 +1,81 @@
+"""What is known of a job, as plain data: the same in the process that runs it and in any other."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+
+class JobStatus(enum.Enum):
+    """The states of a job (semantics, section 7). The last three are final."""
+
+    STARTING = "STARTING"
+    IN_PROGRESS = "IN_PROGRESS"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job has ended, one way or another."""
+        return self in _FINAL
+
+
+_FINAL = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
+
+
+class JobType(enum.Enum):
+    """What a job does."""
+
+    HISTORICAL_RETRIEVAL = "HISTORICAL_RETRIEVAL"
+    BATCH_INGESTION = "BATCH_INGESTION"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a job did, in rows."""
+
+    written: int = 0
+    skipped: int = 0
+    rejected: int = 0
+
+    def __add__(self, other: Outcome) -> Outcome:
+        return Outcome(self.written + other.written, self.skipped + other.skipped, self.rejected + other.rejected)
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """``done`` of ``total`` units; ``total`` is None while nobody knows it."""
+
+    done: int = 0
+    total: int | None = None
+    unit: str = "rows"
+
+
+class JobRecord(msgspec.Struct, frozen=True):
+    """One job. Instants are UTC microseconds; ``end`` is None until it has ended.
+
+    ``tables`` are the names of the feature tables it reads or writes. ``output`` is the URI of the folder its rows
+    went to, empty where there is none. ``host`` and ``pid`` tell which process runs it, and ``heartbeat`` when that
+    process last said so.
+    """
+
+    id: str
+    type: JobType
+    project: str
+    tables: tuple[str, ...]
+    status: JobStatus
+    start: int
+    end: int | None = None
+    outcome: Outcome = Outcome()
+    progress: Progress = Progress()
+    error: str = ""
+    output: str = ""
+    host: str = ""
+    pid: int = 0
+    heartbeat: int = 0
+
+    @property
+    def title(self) -> str:
+        """The job in words, for messages."""
+        what = "retrieval" if self.type is JobType.HISTORICAL_RETRIEVAL else "ingestion"
+        return f"The {what} of {', '.join(self.tables) or 'no table'} (job {self.id})"

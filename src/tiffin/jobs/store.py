@@ -1,0 +1,222 @@
+"""The record of jobs: rows of the database, which every process that opens it can list.
+
+A job whose process is gone cannot say so itself: whoever looks at it next records it as failed. A process is gone
+when its host, looking at itself, has none of that number, or when no heartbeat came for LOST_AFTER.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+import sqlalchemy as sa
+
+from tiffin import clock
+from tiffin.errors import NotFound
+from tiffin.jobs.record import JobRecord, JobStatus, JobType, Outcome, Progress
+from tiffin.registry.database import reading, writing
+from tiffin.registry.tables import job_logs, jobs
+
+#: Microseconds without a heartbeat after which a job counts as lost.
+LOST_AFTER: Final = 120_000_000
+
+_LIVE: Final = [status.value for status in JobStatus if not status.is_final]
+
+
+class Report(NamedTuple):
+    """What a running job has to say: how far it is, and lines for its log with their instants."""
+
+    job: JobRecord
+    progress: Progress
+    lines: Sequence[tuple[int, str]] = ()
+
+
+class JobStore:
+    """The jobs of one database."""
+
+    def __init__(self, database: sa.Engine) -> None:
+        self._database = database
+
+    def add(self, record: JobRecord) -> None:
+        """Record a job that is about to start."""
+        with writing(self._database) as connection:
+            connection.execute(jobs.insert().values(_row(record)))
+
+    def get(self, job_id: str) -> JobRecord:
+        """One job; NotFound if there is none of that id."""
+        with reading(self._database) as connection:
+            row = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"There is no job {job_id!r}.", field="job_id", hint="list_jobs() tells which there are.")
+        return self._checked(_record(row))
+
+    def find(
+        self, *, include_terminated: bool = False, table: str | None = None, project: str | None = None
+    ) -> list[JobRecord]:
+        """Jobs, the newest first; those that ended only if asked for."""
+        query = sa.select(jobs).order_by(jobs.c.created.desc(), jobs.c.id)
+        if not include_terminated:
+            query = query.where(jobs.c.state.in_(_LIVE))
+        if table is not None:
+            query = query.where(jobs.c.table_name.in_([table, ""]))  # a job of several tables has the empty name
+        if project is not None:
+            query = query.where(jobs.c.project == project)
+        with reading(self._database) as connection:
+            records = [_record(row) for row in connection.execute(query).mappings()]
+        checked = (self._checked(record) for record in records)
+        return [
+            record
+            for record in checked
+            if (table is None or table in record.tables) and (include_terminated or not record.status.is_final)
+        ]
+
+    def begin(self, job_id: str) -> None:
+        """Record that a job's work has begun."""
+        with writing(self._database) as connection:
+            connection.execute(
+                jobs.update()
+                .where(jobs.c.id == job_id)
+                .values(state=JobStatus.IN_PROGRESS.value, started=clock.now(), heartbeat=clock.now())
+            )
+
+    def report(self, reports: Iterable[Report]) -> set[str]:
+        """Record what running jobs say and that they are alive; the ids of those that should stop."""
+        said = list(reports)
+        with writing(self._database) as connection:
+            for report in said:
+                connection.execute(
+                    jobs.update().where(jobs.c.id == report.job.id).values(heartbeat=clock.now(), **_progress(report))
+                )
+                _append(connection, report)
+            query = sa.select(jobs.c.id).where(
+                jobs.c.id.in_([report.job.id for report in said]), jobs.c.cancel_requested
+            )
+            return set(connection.execute(query).scalars())
+
+    def finish(self, report: Report, status: JobStatus, outcome: Outcome, error: str) -> None:
+        """Record how a job ended. The process that ran it has the last word, whatever others took it for."""
+        with writing(self._database) as connection:
+            _append(connection, report)
+            connection.execute(
+                jobs.update()
+                .where(jobs.c.id == report.job.id)
+                .values(
+                    state=status.value,
+                    ended=clock.now(),
+                    rows_written=outcome.written,
+                    rows_skipped=outcome.skipped,
+                    rows_rejected=outcome.rejected,
+                    error=error or None,
+                    **_progress(report),
+                )
+            )
+
+    def fail(self, record: JobRecord, reason: str) -> JobRecord:
+        """Record a job as failed unless it ended, or gave a sign of life after ``record`` was read."""
+        with writing(self._database) as connection:
+            connection.execute(
+                jobs.update()
+                .where(jobs.c.id == record.id, jobs.c.state.in_(_LIVE), jobs.c.heartbeat <= record.heartbeat)
+                .values(state=JobStatus.FAILED.value, ended=clock.now(), error=reason)
+            )
+            row = connection.execute(sa.select(jobs).where(jobs.c.id == record.id)).mappings().one()
+        return _record(row)
+
+    def request_cancel(self, job_id: str) -> None:
+        """Ask whoever runs a job to stop it; nothing if it has ended."""
+        with writing(self._database) as connection:
+            connection.execute(
+                jobs.update().where(jobs.c.id == job_id, jobs.c.state.in_(_LIVE)).values(cancel_requested=True)
+            )
+
+    def set_output(self, job_id: str, uri: str) -> None:
+        """Record where a job's rows were written."""
+        with writing(self._database) as connection:
+            connection.execute(jobs.update().where(jobs.c.id == job_id).values(output_uri=uri))
+
+    def log(self, job_id: str) -> list[tuple[int, str]]:
+        """The lines of a job's log with their instants."""
+        query = sa.select(job_logs.c.at, job_logs.c.line).where(job_logs.c.job_id == job_id).order_by(job_logs.c.seq)
+        with reading(self._database) as connection:
+            return [(at, line) for at, line in connection.execute(query)]
+
+    def _checked(self, record: JobRecord) -> JobRecord:
+        """The record, failed if its process is gone."""
+        if record.status.is_final:
+            return record
+        silent = clock.now() - record.heartbeat > LOST_AFTER
+        if not silent and (record.host != socket.gethostname() or _is_alive(record.pid)):
+            return record
+        return self.fail(record, f"The process that ran the job (pid {record.pid} on {record.host}) ended before it.")
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # it exists, and belongs to somebody else
+    return True
+
+
+def _append(connection: sa.Connection, report: Report) -> None:
+    if not report.lines:
+        return
+    of_job = job_logs.c.job_id == report.job.id
+    last = connection.execute(sa.select(sa.func.max(job_logs.c.seq)).where(of_job)).scalar()
+    first = 0 if last is None else last + 1
+    rows = [
+        {"job_id": report.job.id, "seq": first + number, "at": at, "line": line}
+        for number, (at, line) in enumerate(report.lines)
+    ]
+    connection.execute(job_logs.insert(), rows)
+
+
+def _progress(report: Report) -> dict[str, Any]:
+    done, total, unit = report.progress.done, report.progress.total, report.progress.unit
+    detail = {"tables": list(report.job.tables), "done": done, "unit": unit}
+    return {"rows_total": total, "progress": done / total if total else None, "detail": detail}
+
+
+def _row(record: JobRecord) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "type": record.type.value,
+        "project": record.project,
+        "table_name": record.tables[0] if len(record.tables) == 1 else "",
+        "state": record.status.value,
+        "spec_hash": "",
+        "created": record.start,
+        "rows_written": 0,
+        "rows_skipped": 0,
+        "rows_rejected": 0,
+        "output_uri": record.output or None,
+        "cancel_requested": False,
+        "host": record.host,
+        "pid": record.pid,
+        "heartbeat": record.heartbeat,
+        "detail": {"tables": list(record.tables)},
+    }
+
+
+def _record(row: sa.RowMapping) -> JobRecord:
+    detail = row["detail"]
+    return JobRecord(
+        id=row["id"],
+        type=JobType(row["type"]),
+        project=row["project"],
+        tables=tuple(detail["tables"]),
+        status=JobStatus(row["state"]),
+        start=row["created"],
+        end=row["ended"],
+        outcome=Outcome(row["rows_written"], row["rows_skipped"], row["rows_rejected"]),
+        progress=Progress(detail.get("done", 0), row["rows_total"], detail.get("unit", "rows")),
+        error=row["error"] or "",
+        output=row["output_uri"] or "",
+        host=row["host"],
+        pid=row["pid"],
+        heartbeat=row["heartbeat"] or 0,
+    )

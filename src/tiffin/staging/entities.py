@@ -1,0 +1,71 @@
+"""Stage entities: write a frame of entity rows where an engine that is not in this process can read it.
+
+In this process a frame can be handed to :meth:`tiffin.Client.get_historical_features` as it is.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any, Final
+
+from tiffin.definitions.format import ParquetFormat
+from tiffin.definitions.source import BigQuerySource, FileSource
+from tiffin.errors import InvalidArgument, InvalidData, StorageError, Unsupported, closest
+
+if TYPE_CHECKING:
+    import polars as pl
+
+#: The column of instants that a staged frame must have.
+TIMESTAMP_COLUMN: Final = "event_timestamp"
+
+
+def stage_entities_to_fs(entity_source: Any, staging_location: str, config: object = None) -> FileSource:
+    """Write a pandas, Polars or Arrow frame as Parquet to a new name below ``staging_location``, a folder or bucket.
+
+    The frame needs the column ``event_timestamp`` of instants, naive ones in UTC, which keep their microseconds; the
+    frame itself is not changed. ``config`` is accepted for programs written for Feast, an instance or the class.
+    """
+    frame = _frame(entity_source)
+    if TIMESTAMP_COLUMN not in frame.columns:
+        raise InvalidData(
+            f"The entity source has no column {TIMESTAMP_COLUMN!r}.",
+            field=TIMESTAMP_COLUMN,
+            hint=closest(TIMESTAMP_COLUMN, frame.columns),
+        )
+    if not frame.schema[TIMESTAMP_COLUMN].is_temporal():
+        raise InvalidData(
+            f"Column {TIMESTAMP_COLUMN!r} holds {frame.schema[TIMESTAMP_COLUMN]}, not instants.",
+            field=TIMESTAMP_COLUMN,
+            hint="Convert it first: pandas.to_datetime, or polars' str.to_datetime.",
+        )
+    uri = f"{staging_location.rstrip('/')}/{uuid.uuid4().hex}"
+    try:
+        frame.write_parquet(uri, mkdir="://" not in uri)
+    except OSError as error:
+        raise StorageError(f"The entities cannot be written to {uri!r}: {error}.", field="staging_location") from error
+    return FileSource(event_timestamp_column=TIMESTAMP_COLUMN, file_format=ParquetFormat(), file_url=uri)
+
+
+def stage_entities_to_bq(entity_source: Any, project: str, dataset: str) -> BigQuerySource:
+    """Write a frame as a table of BigQuery: refused, since this version is not connected to BigQuery."""
+    raise Unsupported(
+        f"Staging entities in the BigQuery dataset {project}.{dataset} is not supported: this version reads files only.",
+        hint="Use stage_entities_to_fs, or hand the frame itself to get_historical_features.",
+    )
+
+
+def _frame(source: Any) -> pl.DataFrame:
+    import polars as pl
+
+    if isinstance(source, pl.LazyFrame):
+        return source.collect()
+    is_pandas = type(source).__module__.partition(".")[0] == "pandas"
+    try:
+        # Pandas' own Arrow export would bring the index along as a column.
+        return pl.from_pandas(source) if is_pandas else pl.DataFrame(source)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(
+            f"A {type(source).__name__} is not a frame of entities: {error}.",
+            field="entity_source",
+            hint="Give a pandas, Polars or Arrow frame.",
+        ) from error
