@@ -74,7 +74,8 @@ class LocalLauncher:
         deadline = time.monotonic() + grace
         for task in tasks:
             if not task.finished.wait(max(0.0, deadline - time.monotonic())):
-                self._store.fail(task.record, "The process ended before the job did.")
+                seen_now = replace(task.record, heartbeat=clock.now())
+                self._store.fail(seen_now, "The process ended before the job did.")
         self._wake.set()
         if watcher is not None and watcher is not threading.current_thread():
             watcher.join(max(0.1, deadline - time.monotonic()))
