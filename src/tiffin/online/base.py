@@ -61,7 +61,10 @@ class OnlineStore(Protocol):
         ...
 
     def drop(self, table: TableId) -> int:
-        """Forget all rows, layouts and the mark of a table; how many rows there were."""
+        """Forget all rows and the mark of a table; how many rows there were.
+
+        Layouts stay: a reader that learned a number must never see it mean another layout.
+        """
         ...
 
     def close(self) -> None:
@@ -92,4 +95,13 @@ class Scannable(Protocol):
 
     def delete(self, table: TableId, keys: Sequence[bytes]) -> int:
         """Remove rows outright, whatever their rank; how many there were."""
+        ...
+
+
+@runtime_checkable
+class Sweepable(Protocol):
+    """A store that is told when to forget what has expired, since it does not do so by itself."""
+
+    def sweep(self, now: int) -> int:
+        """Remove the rows past their event time + the ``expire_after`` last written for their table; how many."""
         ...

@@ -1,0 +1,168 @@
+"""Stored values to columns: one compiled decoder for a layout and the features that are wanted of it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
+
+from tiffin.definitions.schema import Column
+from tiffin.errors import CorruptData
+from tiffin.online.layout import BIAS, HAS_NULLS, HEADER, OFFSET_BYTES, Layout, is_variable, width
+from tiffin.types import TYPE_NAMES, ValueType
+
+Blob = Callable[[bytes], Any]
+
+_RANK_TAIL: Final = 24
+
+
+class _Slot(NamedTuple):
+    """Where a wanted feature stands: ``field`` in the unpacked tuple, ``start`` that of the end before it.
+
+    ``start`` is -1 for the first in the variable part. ``blob`` reads variable bytes, None for scalars. ``byte`` and
+    ``mask`` find the feature's bit in the bitmap of nulls.
+    """
+
+    field: int
+    start: int
+    blob: Blob | None
+    byte: int
+    mask: int
+
+
+class Decoder:
+    """Reads the ``wanted`` features from values of one layout.
+
+    A feature that the layout lacks, or holds in another type, is absent: it was added or changed after the row was
+    written (semantics, section 4).
+    """
+
+    def __init__(self, layout: Layout, wanted: Sequence[Column]) -> None:
+        slots, form = _compile(layout, wanted)
+        self._unpack = struct.Struct(form).unpack_from
+        self._variable_start = struct.calcsize(form)
+        self._no_nulls = bytes(layout.null_bytes)
+        self._slots = slots
+        #: One a wanted feature: whether values of this layout hold it.
+        self.present: tuple[bool, ...] = tuple(slot is not None for slot in slots)
+
+    def columns(self, values: Sequence[bytes]) -> tuple[list[int], list[Sequence[Any] | None], list[list[int] | None]]:
+        """Event times, a column a wanted feature (None where absent), and the rows in which each is null.
+
+        ``values`` must not be empty and must all have this layout. Null values are None in their column; timestamps
+        are UTC microseconds. CorruptData where bytes are cut short.
+        """
+        try:
+            fields = list(zip(*map(self._unpack, values), strict=True))
+        except struct.error as error:
+            raise CorruptData(f"A value of the online store is cut short: {error}.") from error
+        events = [event - BIAS for event in fields[0]]
+        nulls = fields[1]
+        clean = nulls.count(self._no_nulls) == len(nulls)
+        columns: list[Sequence[Any] | None] = []
+        empty: list[list[int] | None] = []
+        for slot in self._slots:
+            if slot is None:
+                columns.append(None)
+                empty.append(None)
+                continue
+            at = [] if clean else [row for row, bits in enumerate(nulls) if bits[slot.byte] & slot.mask]
+            column = self._variable(slot, fields, values) if slot.blob else fields[slot.field]
+            if at:
+                column = list(column)
+                for row in at:
+                    column[row] = None
+            columns.append(column)
+            empty.append(at or None)
+        return events, columns, empty
+
+    def _variable(self, slot: _Slot, fields: list[tuple[Any, ...]], values: Sequence[bytes]) -> list[Any]:
+        base = self._variable_start
+        starts = fields[slot.start] if slot.start >= 0 else (0,) * len(values)
+        blob = slot.blob
+        assert blob is not None
+        rows = zip(values, starts, fields[slot.field], strict=True)
+        return [blob(value[base + start : base + end]) for value, start, end in rows]
+
+
+def _compile(layout: Layout, wanted: Sequence[Column]) -> tuple[list[_Slot | None], str]:
+    """The slots of the wanted features, and a struct that unpacks only what they need."""
+    position = {name: at for at, (name, _) in enumerate(layout.features)}
+    found = [
+        at if (at := position.get(column.name)) is not None and layout.features[at][1] is column.dtype else None
+        for column in wanted
+    ]
+    before: dict[int, int] = {}
+    last = -1
+    for at, (_, dtype) in enumerate(layout.features):
+        if is_variable(dtype):
+            before[at] = last
+            last = at
+    needed = {at for at in found if at is not None}
+    needed |= {before[at] for at in needed if before.get(at, -1) >= 0}
+    form = f">Q{_RANK_TAIL}x{HEADER.size}x{layout.null_bytes}s"
+    field: dict[int, int] = {}
+    for at, (_, dtype) in enumerate(layout.features):
+        if at not in needed:
+            form += f"{width(dtype)}x"
+            continue
+        field[at] = len(field) + 2
+        form += "I" if is_variable(dtype) else TYPE_NAMES[dtype].struct
+    slots: list[_Slot | None] = []
+    for at in found:
+        if at is None:
+            slots.append(None)
+            continue
+        start = field.get(before.get(at, -1), -1)
+        slots.append(_Slot(field[at], start, _blob(layout.features[at][1]), at // 8, 1 << (at % 8)))
+    return slots, form
+
+
+def _blob(dtype: ValueType) -> Blob | None:
+    """The reader of a variable value, None for scalars."""
+    if not is_variable(dtype):
+        return None
+    if not dtype.is_list:
+        return _ELEMENTS[dtype]
+    if is_variable(dtype.element):
+        return partial(_list_of_variable, _ELEMENTS[dtype.element])
+    return partial(_list_of_fixed, TYPE_NAMES[dtype.element].struct)
+
+
+def _list_head(data: bytes) -> tuple[int, int, bytes]:
+    """The length of a list that is not null, where its elements begin, and its bitmap of nulls, if it has any."""
+    length = int.from_bytes(data[:OFFSET_BYTES], "big")
+    if not length & HAS_NULLS:
+        return length, OFFSET_BYTES, b""
+    length &= ~HAS_NULLS
+    end = OFFSET_BYTES + (length + 7) // 8
+    return length, end, data[OFFSET_BYTES:end]
+
+
+def _list_of_fixed(code: str, data: bytes) -> list[Any] | None:
+    if not data:
+        return None
+    length, start, nulls = _list_head(data)
+    return _with_nulls(list(struct.unpack_from(f">{length}{code}", data, start)), nulls)
+
+
+def _list_of_variable(element: Blob, data: bytes) -> list[Any] | None:
+    if not data:
+        return None
+    length, start, nulls = _list_head(data)
+    ends = struct.unpack_from(f">{length}I", data, start)
+    base = start + length * OFFSET_BYTES
+    return _with_nulls([element(data[base + a : base + b]) for a, b in pairwise((0, *ends))], nulls)
+
+
+def _with_nulls(items: list[Any], nulls: bytes) -> list[Any]:
+    if nulls:
+        for position in range(len(items)):
+            if nulls[position // 8] >> (position % 8) & 1:
+                items[position] = None
+    return items
+
+
+_ELEMENTS: Final[dict[ValueType, Blob]] = {ValueType.STRING: bytes.decode, ValueType.BYTES: bytes}

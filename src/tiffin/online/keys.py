@@ -1,0 +1,165 @@
+"""Keys of a request: coerced to the registered entity types, and encoded as ``codec.py`` encodes those of frames.
+
+"1001" and 1001 are the same INT64 key; 1.5 and True are refused (semantics, sections 2 and 4). A null key, which is
+None, NaN or what pandas has for missing, finds nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+
+from tiffin import clock
+from tiffin.definitions.schema import Column
+from tiffin.errors import InvalidArgument
+from tiffin.online.codec import key_signature
+from tiffin.online.layout import OFFSET_BYTES
+from tiffin.types import TYPE_NAMES, ValueType
+
+_WHOLE: Final = re.compile(r"[+-]?[0-9]{1,20}")
+_BITS: Final = {ValueType.INT32: 31, ValueType.INT64: 63}
+_TRUTH: Final = {"true": True, "false": False}
+#: A float beyond this does not tell one integer from the next.
+_EXACT: Final = 2**53
+
+
+def coerce(values: Sequence[Any], entity: Column) -> list[Any]:
+    """Values in the entity's type, timestamps as UTC microseconds, None for nulls.
+
+    InvalidArgument names the first that does not fit.
+    """
+    plain = _PLAIN.get(entity.dtype)
+    if plain is not None and set(map(type, values)) == {plain}:
+        bits = _BITS.get(entity.dtype)
+        if bits is None or (min(values) >= -(1 << bits) and max(values) < 1 << bits):
+            return list(values)
+    return [coerce_one(value, entity) for value in values]
+
+
+def coerce_one(value: Any, entity: Column) -> Any:
+    """One value in the entity's type, None for a null."""
+    if is_null(value):
+        return None
+    found = _COERCIONS[entity.dtype](value)
+    if found is None:
+        raise InvalidArgument(
+            f"Entity {entity.name!r} is {entity.dtype.name}, which {value!r} is not.",
+            field=entity.name,
+            hint=_HINTS.get(entity.dtype, ""),
+        )
+    return found
+
+
+def is_null(value: Any) -> bool:
+    """Whether a caller's value stands for nothing: None, NaN, NaT or pandas' NA."""
+    if value is None:
+        return True
+    if isinstance(value, str | bytes | int):
+        return False
+    # pandas' NA answers comparisons with itself, so it is known by its name: pandas may not be installed.
+    if type(value).__name__ == "NAType":
+        return True
+    differs = value != value
+    return isinstance(differs, bool | np.bool_) and bool(differs)
+
+
+def _integer(bits: int, value: Any) -> int | None:
+    whole: int | None = None
+    if isinstance(value, str):
+        whole = int(value) if _WHOLE.fullmatch(value) else None
+    elif isinstance(value, float | np.floating):
+        whole = int(value) if abs(value) <= _EXACT and value == int(value) else None
+    elif isinstance(value, int | np.integer) and not isinstance(value, bool):
+        whole = int(value)
+    return whole if whole is not None and -(1 << bits) <= whole < 1 << bits else None
+
+
+def _text(value: Any) -> str | None:
+    return str(value) if isinstance(value, str) else None
+
+
+def _bytes(value: Any) -> bytes | None:
+    return bytes(value) if isinstance(value, bytes | bytearray | memoryview) else None
+
+
+def _truth(value: Any) -> bool | None:
+    if isinstance(value, str):
+        return _TRUTH.get(value.lower())
+    return bool(value) if isinstance(value, bool | np.bool_) else None
+
+
+def _instant(value: Any) -> int | None:
+    if isinstance(value, np.datetime64):
+        return int(value.astype("datetime64[us]").astype("int64"))
+    if isinstance(value, bool) or not isinstance(value, int | np.integer | datetime | date | str):
+        return None
+    micros = clock.to_micros(int(value) if isinstance(value, np.integer) else value)
+    return micros if -(1 << 63) < micros < 1 << 63 else None
+
+
+_COERCIONS: Final[Mapping[ValueType, Callable[[Any], Any]]] = {
+    ValueType.INT32: lambda value: _integer(31, value),
+    ValueType.INT64: lambda value: _integer(63, value),
+    ValueType.STRING: _text,
+    ValueType.BYTES: _bytes,
+    ValueType.BOOL: _truth,
+    ValueType.UNIX_TIMESTAMP: _instant,
+}
+#: Types whose values of exactly this Python type need no more than a check of range.
+_PLAIN: Final = {ValueType.INT32: int, ValueType.INT64: int, ValueType.STRING: str, ValueType.BYTES: bytes}
+_HINTS: Final = {
+    ValueType.INT32: "Give a whole number from -2147483648 to 2147483647.",
+    ValueType.INT64: "Give a whole number of at most 64 bits.",
+    ValueType.STRING: "Give a text: numbers are not turned into texts.",
+    ValueType.BYTES: "Give bytes.",
+    ValueType.BOOL: "Give True or False.",
+    ValueType.UNIX_TIMESTAMP: "Give a datetime, an ISO 8601 text or microseconds since 1970.",
+}
+
+
+class KeyEncoder:
+    """Makes the keys of one set of entities from coerced columns."""
+
+    def __init__(self, keys: tuple[Column, ...]) -> None:
+        ordered = sorted(keys, key=lambda column: column.name)
+        #: The entities' names, in the order of :meth:`encode`'s columns.
+        self.names = tuple(column.name for column in ordered)
+        self._signature = key_signature(keys)
+        self._parts = [_part(column.dtype, last=column is ordered[-1]) for column in ordered]
+
+    def encode(self, columns: Sequence[Sequence[Any]]) -> list[bytes | None]:
+        """The key of every row, None where one of its values is."""
+        try:
+            return self._encode(columns)
+        except UnicodeEncodeError as error:
+            raise InvalidArgument(
+                f"The key {error.object!r} is not a Unicode text: {error.reason}.", field=", ".join(self.names)
+            ) from None
+
+    def _encode(self, columns: Sequence[Sequence[Any]]) -> list[bytes | None]:
+        signature = self._signature
+        if len(columns) == 1:
+            part = self._parts[0]
+            return [None if value is None else signature + part(value) for value in columns[0]]
+        parts = self._parts
+        return [
+            None if None in row else signature + b"".join([part(value) for part, value in zip(parts, row, strict=True)])
+            for row in zip(*columns, strict=True)
+        ]
+
+
+@cache
+def _part(dtype: ValueType, *, last: bool) -> Callable[[Any], bytes]:
+    code = TYPE_NAMES[dtype].struct
+    if code:
+        return struct.Struct(f">{code}").pack
+    encode: Callable[[Any], bytes] = str.encode if dtype is ValueType.STRING else bytes
+    if last:
+        return encode
+    return lambda value: len(part := encode(value)).to_bytes(OFFSET_BYTES, "big") + part
