@@ -39,11 +39,15 @@ _WHOLE_LIMIT: Final[dict[type[pl.DataType], float]] = {pl.Float32: 2.0**24, pl.F
 
 
 class Coercion(NamedTuple):
-    """How to read a column: ``value`` in the declared type, and where that has ``failed`` (None: it cannot fail)."""
+    """How to read a column: ``value`` in the declared type, and where that has ``failed`` (None: it cannot fail).
+
+    ``refused`` is true where the pair of types is, so that only nulls would pass.
+    """
 
     value: pl.Expr
     failed: pl.Expr | None
     reason: str
+    refused: bool = False
 
 
 class Coerced(NamedTuple):
@@ -66,8 +70,8 @@ def coercion(column: pl.Expr, dtype: pl.DataType, to: ValueType, *, finer: Round
         return _list(column, dtype, to, finer, reason)
     value = _scalar(column, dtype, to, finer)
     if value is None:
-        refused = f"a value of type {dtype} cannot become {to.name}"
-        return Coercion(pl.lit(None, target), column.is_not_null(), refused)
+        why = f"a value of type {dtype} cannot become {to.name}"
+        return Coercion(pl.lit(None, target), column.is_not_null(), why, refused=True)
     if _never_fails(dtype, to):
         return Coercion(value, None, reason)
     return Coercion(value, column.is_not_null() & value.is_null(), reason)
@@ -92,8 +96,8 @@ def _list(column: pl.Expr, dtype: pl.DataType, to: ValueType, finer: Rounding, r
         column = column.arr.to_list()
         dtype = pl.List(dtype.inner)
     if not isinstance(dtype, pl.List):
-        refused = f"a value of type {dtype} cannot become {to.name}"
-        return Coercion(pl.lit(None, target), column.is_not_null(), refused)
+        why = f"a value of type {dtype} cannot become {to.name}"
+        return Coercion(pl.lit(None, target), column.is_not_null(), why, refused=True)
     inner = coercion(pl.element(), _instance(dtype.inner), to.element, finer=finer)
     # The cast gives lists that are all empty or null the type that evaluation leaves open.
     value = column.list.eval(inner.value).cast(target)
