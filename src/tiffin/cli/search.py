@@ -1,0 +1,37 @@
+"""``tiffin search``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tiffin.cli import output
+from tiffin.cli.session import Session, command, group
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from tiffin.registry.search import FeatureInfo
+
+app = group("", "")
+
+
+@command(app, "search", example="tiffin search rating\ntiffin search marketplace --json")
+def search(
+    session: Session, text: Annotated[str, typer.Argument(metavar="TEXT", help="What to look for, in any case.")]
+) -> None:
+    """Find features by name, label, owner or description.
+
+    Without --project, the configured project is searched.
+    """
+    found = session.client.search(text, project=session.project)
+    session.answer([output.plain(each) for each in found], lambda: _listing(found))
+
+
+def _listing(found: list[FeatureInfo]) -> list[RenderableType]:
+    from tiffin.cli.view import table
+
+    if not found:
+        return ["Nothing found."]
+    return [table(["feature"], [[str(each)] for each in found])]
