@@ -1,0 +1,1 @@
+"""What a feature store can lose, tried on Feast and on Tiffin: ``python -m examples.losses``."""
