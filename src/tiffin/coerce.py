@@ -103,7 +103,8 @@ def _list(column: pl.Expr, dtype: pl.DataType, to: ValueType, finer: Rounding, r
     value = column.list.eval(inner.value).cast(target)
     if inner.failed is None:
         return Coercion(value, None, reason)
-    return Coercion(value, column.list.eval(inner.failed).cast(pl.List(pl.Boolean)).list.any(), reason)
+    failed = column.list.eval(inner.failed).cast(pl.List(pl.Boolean)).list.any()
+    return Coercion(value, failed, reason, refused=inner.refused)
 
 
 def _scalar(column: pl.Expr, dtype: pl.DataType, to: ValueType, finer: Rounding) -> pl.Expr | None:
