@@ -56,6 +56,7 @@ def join_to_files(shape: dict[str, Any], data: str, budget_mb: int, home: str) -
     client = _client(home, memory_budget=f"{budget_mb}MB")
     client.apply([_entity(), *_tables(asked, data, MAX_AGE)])
     output = Path(home) / "bench-answer"
+    before = clock.peak_mb()
 
     def work() -> None:
         job = client.get_historical_features(
@@ -66,7 +67,7 @@ def join_to_files(shape: dict[str, Any], data: str, budget_mb: int, home: str) -
     spent, _ = clock.seconds(work)
     peak = clock.peak_mb()  # Taken now: looking at the answer must not count.
     first = f"t0__{asked.feature_names[0]}"
-    return {"seconds": spent, "peak_mb": peak, **fingerprint(_written(output, first), [first])}
+    return {"seconds": spent, "peak_mb": peak, "before_mb": before, **fingerprint(_written(output, first), [first])}
 
 
 def _written(output: Path, column: str) -> Any:

@@ -42,8 +42,8 @@ class Measurement:
         return self.runs[0].facts.get(name)
 
     @property
-    def fingerprint(self) -> tuple[Any, ...]:
-        return tuple(self.fact(name) for name in ("rows", "matched", "winners"))
+    def winners(self) -> tuple[Any, ...]:
+        return self.runs[0].winners
 
 
 class Results:

@@ -30,6 +30,11 @@ class Outcome:
     facts: dict[str, Any] = field(default_factory=dict)
     error: str = ""
 
+    @property
+    def winners(self) -> tuple[Any, ...]:
+        """The fingerprint of a join's answer: rows, rows with a winner, sum of the winners' numbers."""
+        return tuple(self.facts.get(name) for name in ("rows", "matched", "winners"))
+
 
 def task(
     name: str,
