@@ -60,7 +60,7 @@ def resolve(floor: Floor, name: str) -> Any:
     installed = _installed(floor)
     if key not in installed:
         raise InvalidConfig(
-            f"There is no {floor} backend named {key!r} (asked for {name!r}).",
+            f"There is no {floor} backend named {key!r}.",
             field=f"{floor}_store" if floor in {"offline", "online"} else floor,
             hint=closest(key, {*FIRST_PARTY[floor], *installed}),
         )

@@ -7,6 +7,8 @@ keys.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -39,6 +41,15 @@ class Definition(Value):
         spec: dict[str, Any] = _plain(self)
         spec.pop("meta", None)
         return spec
+
+    def content_hash(self) -> str:
+        """A hash of the content, 32 hexadecimal digits; equal definitions have equal ones."""
+        text = json.dumps(self._ordered_spec(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def _ordered_spec(self) -> dict[str, Any]:
+        """The spec with everything sorted whose order does not count; mappings need not be."""
+        return self.to_spec()
 
     def to_document(self) -> dict[str, Any]:
         """The whole document: kind, spec and meta where there is one."""

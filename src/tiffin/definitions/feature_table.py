@@ -83,9 +83,14 @@ class FeatureTable(Definition):
             self.deleted_column,
         )
 
+    def _ordered_spec(self) -> dict[str, Any]:
+        spec = self.to_spec()
+        spec["entities"] = sorted(spec.get("entities", []))
+        spec["features"] = sorted(spec.get("features", []), key=lambda feature: str(feature.get("name", "")))
+        return spec
+
     def check(self) -> None:
-        """Raise InvalidDefinition where a rule of names or types is broken; warn of names that other systems
-        reserve."""
+        """Raise InvalidDefinition where a rule is broken; warn of names that other systems reserve."""
         check_name(self.name, kind="feature table")
         what = f"FeatureTable {self.name!r}"
         base.check_labels(self.labels, kind=what)

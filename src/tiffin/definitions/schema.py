@@ -32,8 +32,7 @@ RANK: Final = (EVENT_TS, CREATED_TS, INGESTED_AT, ROW)
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A key or feature. ``expression`` is its column in the source, or a SQL scalar expression over the source's
-    columns."""
+    """A key or feature. ``expression`` is a column of the source, or a SQL scalar expression over its columns."""
 
     name: str
     dtype: ValueType

@@ -1,0 +1,305 @@
+"""Registry: what the client asks of the definitions: a cached snapshot, and changes under the rules."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeVar
+
+import msgspec
+
+from tiffin import clock
+from tiffin.definitions.base import Meta
+from tiffin.definitions.definition import Definition
+from tiffin.errors import AlreadyExists, BreakingChange, ConcurrentChange, FailedPrecondition, NotFound, Unavailable
+from tiffin.refs import DEFAULT_PROJECT, check_project
+from tiffin.registry import rules
+from tiffin.registry import search as searching
+from tiffin.registry.base import Key, RegistryStore, Revision, Transaction
+from tiffin.registry.diff import Difference, differences
+from tiffin.registry.plan import Plan
+from tiffin.registry.search import FeatureInfo
+from tiffin.registry.snapshot import Snapshot
+
+D = TypeVar("D", bound=Definition)
+
+#: How long a snapshot is used before its version is compared with the store's, in seconds.
+RECHECK_SECONDS: Final = 1.0
+#: How long an apply goes on trying while unrelated changes get in between, in seconds.
+PATIENCE_SECONDS: Final = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+class Registry:
+    """The definitions of all projects, in a store. Safe to use from several threads.
+
+    ``project`` is always optional and means ``default``. ``by`` names who makes a change, ``user@host`` if left out.
+    """
+
+    def __init__(self, store: RegistryStore, *, recheck: float = RECHECK_SECONDS) -> None:
+        self.store = store
+        self._recheck = recheck
+        self._lock = threading.Lock()
+        self._snapshot: Snapshot | None = None
+        self._checked = 0.0
+
+    def snapshot(self, *, fresh: bool = False) -> Snapshot:
+        """The present state, at most a second old; ``fresh`` asks the store in any case.
+
+        While the store is away the last snapshot is used, unless ``fresh``.
+        """
+        with self._lock:
+            current = self._snapshot
+            now = time.monotonic()
+            if current is not None and not fresh and now - self._checked < self._recheck:
+                return current
+            try:
+                if current is None or self.store.version() != current.version:
+                    since = -1 if current is None else current.version
+                    current = self._snapshot = Snapshot(self.store.load(since), current)
+            except Unavailable:
+                if current is None or fresh:
+                    raise
+                _log.warning("the registry is away: going on with version %d", current.version)
+            self._checked = now
+            return current
+
+    # Reading
+
+    def get(self, kind: type[D], name: str, project: str | None = None, *, revision: int | None = None) -> D:
+        """An object as it is, or as an earlier revision left it; NotFound names the closest."""
+        if revision is None:
+            return self.snapshot().get(kind, name, project or DEFAULT_PROJECT)
+        definition = self._revision(name, revision, project, kind.__name__).definition()
+        assert isinstance(definition, kind)  # it was stored under this kind
+        return definition
+
+    def objects(self, kind: type[D], project: str | None = None, *, labels: Mapping[str, str] | None = None) -> list[D]:
+        """The objects of a kind, by name, that carry all of ``labels``."""
+        return self.snapshot().objects(kind, project or DEFAULT_PROJECT, labels)
+
+    def history(
+        self, name: str, project: str | None = None, *, kind: type[Definition] | str | None = None
+    ) -> list[Revision]:
+        """Every revision of an object, oldest first, deleted or not."""
+        place = project or DEFAULT_PROJECT
+        return self.store.history(Key(place, rules.pick_kind(self.snapshot(fresh=True), name, place, kind), name))
+
+    def diff(
+        self, name: str, a: int, b: int, project: str | None = None, *, kind: type[Definition] | str | None = None
+    ) -> tuple[Difference, ...]:
+        """What changed from revision ``a`` to revision ``b``."""
+        before = self._revision(name, a, project, kind).definition()
+        return differences(before, self._revision(name, b, project, kind).definition())
+
+    def search(self, text: str, project: str | None = None) -> list[FeatureInfo]:
+        """The features that all words of a text describe, the best first, of one project or of all active ones."""
+        return searching.search(self.snapshot(), text, project)
+
+    # Changing
+
+    def plan(self, objects: Definition | Sequence[Definition], project: str | None = None) -> Plan:
+        """What :meth:`apply` would change, with its impact; raises where a rule forbids it."""
+        snapshot = self.snapshot(fresh=True)
+        given = rules.checked(objects)
+        self._check_seen(snapshot, given, project or DEFAULT_PROJECT)
+        return rules.plan(snapshot, given, project or DEFAULT_PROJECT)
+
+    def apply(
+        self,
+        objects: Definition | Sequence[Definition],
+        project: str | None = None,
+        *,
+        allow_breaking: bool = False,
+        by: str | None = None,
+    ) -> Plan:
+        """Make the objects so, all or none, in one transaction; what changed.
+
+        An object that was read from the registry, or applied before, must not have changed there since: otherwise
+        ConcurrentChange. Each object's ``meta`` is brought up to date. Breaking changes need ``allow_breaking``.
+        """
+        place = project or DEFAULT_PROJECT
+        given = rules.checked(objects)
+        seen: list[Snapshot] = []
+
+        def build(snapshot: Snapshot, at: int) -> tuple[Plan, Transaction]:
+            seen[:] = [snapshot]
+            self._check_seen(snapshot, given, place)
+            planned = rules.plan(snapshot, given, place)
+            rules.check_allowed(planned, allow_breaking=allow_breaking)
+            return planned, rules.transaction(snapshot, planned, given, by=by or author(), at=at)
+
+        done, at = self._commit(build)
+        _update_meta(seen[0], done, given, at)
+        return done
+
+    def delete(
+        self,
+        kind: type[Definition],
+        name: str,
+        project: str | None = None,
+        *,
+        allow_breaking: bool = False,
+        by: str | None = None,
+    ) -> Plan:
+        """Delete an object softly: its history stays, and it can be revived. A second time changes nothing.
+
+        Raises FailedPrecondition for an entity that tables use, and BreakingChange for a table that services read,
+        unless ``allow_breaking``.
+        """
+        place = project or DEFAULT_PROJECT
+
+        def build(snapshot: Snapshot, at: int) -> tuple[Plan, Transaction]:
+            record = snapshot.record(Key(place, kind.__name__, name.strip()))
+            if record is not None and record.deleted:
+                return Plan(place, (), version=snapshot.version), Transaction(by="", at=at)
+            planned = rules.deletion(snapshot, kind.__name__, name, place)
+            if planned.services and not allow_breaking:
+                raise BreakingChange(
+                    f"Feature table {name!r} is read by feature service {planned.services[0]!r}; nothing was changed.",
+                    field="allow_breaking",
+                    hint="Change the service first, or pass allow_breaking=True.",
+                )
+            return planned, rules.transaction(snapshot, planned, [], by=by or author(), at=at)
+
+        return self._commit(build)[0]
+
+    def rollback(
+        self,
+        name: str,
+        revision: int,
+        project: str | None = None,
+        *,
+        kind: type[Definition] | str | None = None,
+        by: str | None = None,
+    ) -> Plan:
+        """Make an object again what an earlier revision left, as a new revision, whatever that breaks."""
+        place = project or DEFAULT_PROJECT
+        target = self._revision(name, revision, project, kind)
+        if target.action == "delete":
+            raise FailedPrecondition(
+                f"Revision {revision} of {name!r} is its deletion.",
+                field="revision",
+                hint="Delete it, or name another.",
+            )
+        goal = target.definition()
+
+        def build(snapshot: Snapshot, at: int) -> tuple[Plan, Transaction]:
+            planned = rules.rollback(snapshot, goal, place)
+            return planned, rules.transaction(snapshot, planned, [goal], by=by or author(), at=at)
+
+        return self._commit(build)[0]
+
+    # Projects
+
+    def projects(self) -> list[str]:
+        """The names of the active projects."""
+        return self.snapshot(fresh=True).active_projects()
+
+    def create_project(self, name: str, *, by: str | None = None) -> None:
+        """Make a project. AlreadyExists where there is one of that name, archived or not."""
+        check_project(name)
+
+        def build(snapshot: Snapshot, at: int) -> tuple[Plan, Transaction]:
+            if name in snapshot.projects:
+                raise AlreadyExists(f"There is a project {name!r} already.", field="project")
+            return Plan(name, (), creates_project=True), Transaction(by=by or author(), at=at, create=(name,))
+
+        self._commit(build)
+
+    def archive_project(self, name: str, *, by: str | None = None) -> None:
+        """Make a project read-only and hide it from lists, for good; ``default`` cannot be."""
+
+        def build(snapshot: Snapshot, at: int) -> tuple[Plan, Transaction]:
+            rules.check_archivable(snapshot, name)
+            return Plan(name, ()), Transaction(by=by or author(), at=at, archive=(name,))
+
+        self._commit(build)
+
+    def close(self) -> None:
+        """Release the store."""
+        self.store.close()
+
+    def _commit(self, build: Callable[[Snapshot, int], tuple[Plan, Transaction]]) -> tuple[Plan, int]:
+        """Plan on a fresh snapshot and commit; plan again while other changes come in between.
+
+        A caller's own precondition is checked by ``build``: what it raises ends the attempts.
+        """
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        pause = 0.002
+        while True:
+            at = clock.now()
+            planned, transaction = build(self.snapshot(fresh=True), at)
+            if not (transaction.updates or transaction.create or transaction.archive):
+                return planned, at
+            try:
+                version = self.store.commit(transaction)
+            except ConcurrentChange:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(random.uniform(0, pause))  # noqa: S311  (spreads retries, guards nothing)
+                pause = min(pause * 2, 0.25)
+                continue
+            with self._lock:
+                self._checked = 0.0  # own changes are seen at once
+            return msgspec.structs.replace(planned, version=version), at
+
+    def _check_seen(self, snapshot: Snapshot, objects: Sequence[Definition], project: str) -> None:
+        """Raise ConcurrentChange for an object that changed since the caller's copy was read.
+
+        A copy whose meta is of another object (of another project or registry, say) has seen nothing of this one,
+        and a deleted object may be revived by whoever still holds it.
+        """
+        for each in objects:
+            meta: Meta | None = getattr(each, "meta", None)
+            record = snapshot.record(Key(project, type(each).__name__, rules.name_of(each)))
+            if meta is None or record is None or record.deleted or record.revision == meta.revision:
+                continue
+            if record.hash == each.content_hash():
+                continue
+            history = self.store.history(record.key)
+            if any(past.revision == meta.revision and past.hash == meta.hash for past in history):
+                raise ConcurrentChange(
+                    f"{record.key.kind} {record.key.name!r} of project {project!r} is at revision {record.revision}; "
+                    f"the change was made to revision {meta.revision}.",
+                    field="meta",
+                    hint="Read it again, make the change there and retry.",
+                )
+
+    def _revision(self, name: str, revision: int, project: str | None, kind: type[Definition] | str | None) -> Revision:
+        history = self.history(name, project, kind=kind)
+        for each in history:
+            if each.revision == revision:
+                return each
+        raise NotFound(
+            f"{name!r} has no revision {revision!r}.", field="revision", hint=f"Its revisions are 1 to {len(history)}."
+        )
+
+
+def _update_meta(snapshot: Snapshot, done: Plan, objects: Sequence[Definition], at: int) -> None:
+    """Give the caller's objects the meta of the revisions that hold them."""
+    changes = {(change.kind, change.name): change for change in done.changes}
+    for each in objects:
+        change = changes[type(each).__name__, rules.name_of(each)]
+        record = snapshot.record(Key(done.project, change.kind, change.name))
+        if change.action == "none" and record is not None:
+            meta = record.meta
+        else:
+            created = record.created if record is not None else at
+            meta = Meta(revision=change.revision + 1, created=created, updated=at, hash=each.content_hash())
+        setattr(each, "meta", meta)  # noqa: B010  (every kind has it, their root does not)
+
+
+def author() -> str:
+    """Who makes a change: ``user@host``."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):  # no such user in the password file, as in many containers
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
