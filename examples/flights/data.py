@@ -58,7 +58,6 @@ def plane_history(arrivals: pl.DataFrame) -> pl.DataFrame:
             pl.col("dest").alias("last_dest"),
             seven_days.cast(pl.Float32).alias("mean_delay_7d"),
             pl.col("arrival").alias("event_timestamp"),
-            pl.col("arrival").alias("created_timestamp"),
         )
     )
 
@@ -78,7 +77,6 @@ def past_delays(arrivals: pl.DataFrame, *, keys: list[str], every: str, period: 
         "late_share",
         "arrivals",
         pl.col("arrival").alias("event_timestamp"),
-        pl.col("arrival").alias("created_timestamp"),
     )
 
 
@@ -140,7 +138,6 @@ def _planes() -> pl.DataFrame:
         pl.col("engines").cast(pl.Int32),
         pl.col("seats").cast(pl.Int32),
         pl.lit(start).cast(pl.Datetime("us", "UTC")).alias("event_timestamp"),
-        pl.lit(start).cast(pl.Datetime("us", "UTC")).alias("created_timestamp"),
     )
 
 

@@ -1,10 +1,15 @@
-"""The definitions of the flights demo: ``tiffin apply -f examples/flights/features.py`` registers them."""
+"""The definitions of the flights demo: ``tiffin apply -f examples/flights/features.py`` registers them.
+
+The weather has a source of its own, a folder that is laid out by date and that other tools can read too. The other
+tables name none, so each gets a folder in the store.
+"""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from tiffin import Entity, Feature, FeatureService, FeatureTable, ValueType
+from tiffin import Entity, Feature, FeatureService, FeatureTable, FileSource, ValueType
+from tiffin.data_format import ParquetFormat
 
 origin = Entity("origin", "Airport of departure: EWR, JFK or LGA", ValueType.STRING)
 dest = Entity("dest", "Airport of arrival, by its FAA code", ValueType.STRING)
@@ -22,6 +27,13 @@ weather = FeatureTable(
         Feature("visib", ValueType.FLOAT, description="miles"),
         Feature("pressure", ValueType.FLOAT, description="millibars; often missing"),
     ],
+    batch_source=FileSource(
+        event_timestamp_column="event_timestamp",
+        created_timestamp_column="created_timestamp",
+        file_format=ParquetFormat(),
+        file_url="data/weather",  # from the folder that holds the store
+        date_partition_column="date",
+    ),
     max_age=timedelta(hours=3),
     description="Hourly reports of the three airports. After three hours a report says nothing any more.",
 )

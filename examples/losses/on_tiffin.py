@@ -9,7 +9,8 @@ from pathlib import Path
 
 import polars as pl
 
-from tiffin import Client, Entity, Feature, FeatureTable, ValueType
+from tiffin import Client, Entity, Feature, FeatureTable, FileSource, ValueType
+from tiffin.data_format import ParquetFormat
 from tiffin.errors import TiffinError
 
 DAY = timedelta(days=1)
@@ -33,10 +34,9 @@ def entities(*rows: tuple[int, datetime]) -> pl.DataFrame:
 
 def store(folder: Path, rows: pl.DataFrame, *, max_age: timedelta | None = None) -> Client:
     client = Client(home=str(folder))
-    total = Feature("total", ValueType.INT64)
-    client.apply([Entity("driver_id", value_type=ValueType.INT64), FeatureTable("fares", ["driver_id"], [total])])
-    if max_age:
-        client.apply(FeatureTable("fares", ["driver_id"], [total], max_age=max_age))
+    source = FileSource("event_timestamp", ParquetFormat(), str(folder / "fares"), "created_timestamp")
+    fares = FeatureTable("fares", ["driver_id"], [Feature("total", ValueType.INT64)], source, max_age=max_age)
+    client.apply([Entity("driver_id", value_type=ValueType.INT64), fares])
     client.ingest("fares", rows)
     return client
 
