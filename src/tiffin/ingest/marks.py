@@ -12,6 +12,7 @@ from __future__ import annotations
 import uuid
 
 import msgspec
+from msgspec.structs import replace
 
 from tiffin.definitions.schema import TableSchema
 from tiffin.errors import Unsupported
@@ -34,6 +35,7 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
     rules: tuple[str, ...] = ()
     max_age: int | None = None
     pending_from: int | None = None
+    looked: Position | None = None
 
     def covers(self, table: TableSchema) -> bool:
         """Whether what was written under this mark is still all that the table's definition asks for.
@@ -60,6 +62,7 @@ def reached(table: TableSchema, position: Position, pending_from: int | None) ->
         rules=_rules(table),
         max_age=table.max_age,
         pending_from=pending_from,
+        looked=position,
     )
 
 
@@ -74,14 +77,24 @@ def read(store: OnlineStore, table: TableSchema) -> Mark | None:
         return None
 
 
+def note(store: OnlineStore, table: TableSchema, position: Position) -> None:
+    """Remember that rows were taken from the source at ``position``, without moving the mark."""
+    base = read(store, table)
+    if base is None:
+        write(store, table, replace(opening(), looked=position))
+    else:
+        advance(store, table, base, replace(base, looked=position))
+
+
 def write(store: OnlineStore, table: TableSchema, mark: Mark) -> None:
     """Replace the table's mark, whatever it was."""
     _marks(store).write_mark(TableId(table.project, table.name), msgspec.json.encode(mark))
 
 
 def advance(store: OnlineStore, table: TableSchema, base: Mark, mark: Mark) -> bool:
-    """Replace the mark if it still is ``base``; otherwise leave it and return False."""
-    if read(store, table) != base:
+    """Replace the mark if it still is that of ``base``'s run; otherwise leave it and return False."""
+    found = read(store, table)
+    if found is None or found.run != base.run:
         return False
     write(store, table, mark)
     return True

@@ -18,7 +18,7 @@ from tiffin.definitions.schema import TableSchema
 from tiffin.errors import InvalidArgument
 from tiffin.ingest import marks
 from tiffin.offline.base import OfflineEngine, Window
-from tiffin.online.base import OnlineStore, TableId, WriteResult
+from tiffin.online.base import Marks, OnlineStore, TableId, WriteResult
 from tiffin.online.codec import encode_frame
 from tiffin.online.layout import Layout
 
@@ -63,7 +63,11 @@ def materialize(
         )
     until = clock.now() + 1
     window = Window(start=start, end=until if end is None else min(end, until))
-    return _scan(route, table, window, control)
+    position = route.engine.position(table)
+    result = _scan(route, table, window, control)
+    if isinstance(route.store, Marks):
+        marks.note(route.store, table, position)
+    return result
 
 
 def materialize_incremental(route: Route, table: TableSchema, *, control: Control = UNWATCHED) -> WriteResult:
@@ -91,6 +95,18 @@ def materialize_incremental(route: Route, table: TableSchema, *, control: Contro
     if not marks.advance(route.store, table, base, marks.reached(table, position, pending_from)):
         control.log(f"{table.label()}: the mark was moved by another run; the next one looks again")
     return result
+
+
+def commits_waiting(route: Route, table: TableSchema) -> int:
+    """How many commits were made since rows were last taken from the table's source.
+
+    All of them where the mark does not cover the table's definition any more. A store without marks cannot tell: 0.
+    """
+    if not isinstance(route.store, Marks):
+        return 0
+    mark = marks.read(route.store, table)
+    outdated = mark is not None and mark.position is not None and not mark.covers(table)
+    return route.engine.commits_since(table, None if mark is None or outdated else mark.looked)
 
 
 def _scan(route: Route, table: TableSchema, window: Window, control: Control) -> WriteResult:

@@ -66,6 +66,14 @@ class Job:
         if status is JobStatus.CANCELLED:
             raise JobCancelled(f"{self._record.title} was cancelled.")
 
+    def wait_here(self) -> None:
+        """Wait as the caller itself would have worked: an interrupt (Ctrl-C) stops the job, too."""
+        try:
+            self.wait()
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
+
     @property
     def record(self) -> JobRecord:
         """All that is recorded of it, read now."""

@@ -1,0 +1,363 @@
+"""Client: the facade of the embedded store: definitions, histories and online rows under one folder.
+
+It only finds the parts and hands plain data from one to the next; each part is opened when it is first needed.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from tiffin import clock
+from tiffin._version import __version__
+from tiffin.config import Config
+from tiffin.definitions.definition import Definition
+from tiffin.definitions.entity import Entity
+from tiffin.definitions.feature import Feature
+from tiffin.definitions.feature_service import FeatureService
+from tiffin.definitions.feature_table import FeatureTable
+from tiffin.definitions.schema import TableSchema
+from tiffin.errors import InvalidArgument
+from tiffin.refs import DEFAULT_PROJECT, FeatureRef, check_project
+from tiffin.workspace import Workspace, check_servers
+
+if TYPE_CHECKING:
+    from tiffin.commit import Commit
+    from tiffin.jobs.base import IngestionJob, Job
+    from tiffin.jobs.record import JobRecord, JobType
+    from tiffin.jobs.retrieval import RetrievalJob
+    from tiffin.jobs.task import Work
+    from tiffin.online.response import OnlineResponse
+    from tiffin.reader import Reader
+    from tiffin.registry.base import Revision
+    from tiffin.registry.diff import Difference
+    from tiffin.registry.plan import Plan
+    from tiffin.registry.search import FeatureInfo
+    from tiffin.registry.snapshot import Refs
+
+Table = str | FeatureTable
+"""A feature table, by name; an object stands for its name, and what is registered under it counts."""
+OnInvalid = Literal["reject", "quarantine"]
+D = TypeVar("D", bound=Definition)
+
+
+class Client:
+    """A feature store on this machine.
+
+    ``options`` and keywords are options of :mod:`tiffin.options`, such as ``home``, ``project`` or
+    ``memory_budget``. Making a client opens nothing. ``project`` is optional everywhere and means the client's own.
+    Clients are safe to use from several threads; ``close()``, or leaving a ``with`` block, stops the jobs that still
+    run and releases what is held.
+    """
+
+    def __init__(self, options: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        self.config = Config(options, **kwargs)
+        check_servers(self.config)
+        self._project = check_project(self.config.get("project", DEFAULT_PROJECT))
+        self._workspace = Workspace(self.config)
+        self._reader: Reader | None = None
+
+    # Projects
+
+    @property
+    def project(self) -> str:
+        """The project that calls mean when they name none."""
+        return self._project
+
+    def set_project(self, project: str | None = None) -> None:
+        """Choose the project of later calls; None returns to ``default``."""
+        self._project = check_project(project or DEFAULT_PROJECT)
+        self.config.set("project", self._project)
+
+    def create_project(self, project: str) -> None:
+        """Make a project. Applying objects to a new one makes it, too."""
+        self._workspace.registry.create_project(project)
+
+    def list_projects(self) -> list[str]:
+        """The names of the projects that are not archived."""
+        return self._workspace.registry.projects()
+
+    def archive_project(self, project: str) -> None:
+        """Make a project read-only and hide it, for good. A client in it goes back to ``default``."""
+        self._workspace.registry.archive_project(project)
+        if project == self._project:
+            self.set_project()
+
+    # Definitions
+
+    def apply(
+        self, objects: Definition | Sequence[Definition], project: str | None = None, *, allow_breaking: bool = False
+    ) -> Plan:
+        """Register objects, all or none, in any order; what changed. Their ``meta`` is brought up to date."""
+        return self._workspace.registry.apply(objects, project or self._project, allow_breaking=allow_breaking)
+
+    def plan(self, objects: Definition | Sequence[Definition], project: str | None = None) -> Plan:
+        """What :meth:`apply` would change, and how grave that is."""
+        return self._workspace.registry.plan(objects, project or self._project)
+
+    def list_entities(self, project: str | None = None, labels: Mapping[str, str] | None = None) -> list[Entity]:
+        """The entities that carry all of ``labels``, by name."""
+        return self._list(Entity, project, labels)
+
+    def get_entity(self, name: str, project: str | None = None) -> Entity:
+        """One entity."""
+        return self._get(Entity, name, project)
+
+    def list_feature_tables(
+        self, project: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> list[FeatureTable]:
+        """The feature tables that carry all of ``labels``, by name."""
+        return self._list(FeatureTable, project, labels)
+
+    def get_feature_table(self, name: str, project: str | None = None, revision: int | None = None) -> FeatureTable:
+        """One feature table, as it is or as an earlier revision left it."""
+        return self._get(FeatureTable, name, project, revision)
+
+    def delete_feature_table(self, name: str, project: str | None = None, *, allow_breaking: bool = False) -> Plan:
+        """Delete a table's definition; history and rows stay. Needs ``allow_breaking`` while services read it."""
+        return self._delete(FeatureTable, name, project, allow_breaking=allow_breaking)
+
+    def list_feature_services(
+        self, project: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> list[FeatureService]:
+        """The feature services that carry all of ``labels``, by name."""
+        return self._list(FeatureService, project, labels)
+
+    def get_feature_service(self, name: str, project: str | None = None, revision: int | None = None) -> FeatureService:
+        """One feature service, as it is or as an earlier revision left it."""
+        return self._get(FeatureService, name, project, revision)
+
+    def delete_feature_service(self, name: str, project: str | None = None) -> Plan:
+        """Delete a service; its history stays."""
+        return self._delete(FeatureService, name, project)
+
+    def list_features_by_ref(
+        self,
+        project: str | None = None,
+        entities: Sequence[str] | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> dict[FeatureRef, Feature]:
+        """Features by reference: of tables with exactly these entities, where given, that carry all of ``labels``."""
+        wanted = (labels or {}).items()
+        return {
+            FeatureRef(feature.name, table.name): feature
+            for table in self.list_feature_tables(project)
+            if not entities or set(entities) == set(table.entities)
+            for feature in table.features
+            if wanted <= feature.labels.items()
+        }
+
+    def search(self, text: str, project: str | None = None) -> list[FeatureInfo]:
+        """The features that all words of ``text`` describe, best first: of one project, or of all active ones."""
+        return self._workspace.registry.search(text, project)
+
+    def history(self, name: str, project: str | None = None) -> list[Revision]:
+        """Every revision of an object, oldest first: who, when and what."""
+        return self._workspace.registry.history(name, project or self._project)
+
+    def diff(self, name: str, a: int, b: int, project: str | None = None) -> tuple[Difference, ...]:
+        """What changed from revision ``a`` of an object to revision ``b``."""
+        return self._workspace.registry.diff(name, a, b, project or self._project)
+
+    def rollback(self, name: str, revision: int, project: str | None = None) -> Plan:
+        """Make an object again what an earlier revision left, as a new revision."""
+        return self._workspace.registry.rollback(name, revision, project or self._project)
+
+    # Filling
+
+    def ingest(
+        self,
+        feature_table: Table,
+        source: Any,
+        project: str | None = None,
+        *,
+        idempotency_key: str | None = None,
+        on_invalid: OnInvalid | None = None,
+    ) -> Commit:
+        """Append a batch to a table's history, as one commit; the online store is not touched.
+
+        ``source`` is a pandas, Polars or Arrow frame, an iterator of Arrow batches, or a path or URI of Parquet, CSV
+        or JSON lines. ``on_invalid`` is "reject" (the default: one bad row refuses the batch) or "quarantine".
+        """
+        from tiffin.ingest.batch import ingest
+
+        table = self._table(feature_table, project)
+        return ingest(table, source, **self._ingestion(idempotency_key, on_invalid))
+
+    def push(
+        self,
+        feature_table: Table,
+        source: Any,
+        project: str | None = None,
+        *,
+        idempotency_key: str | None = None,
+        on_invalid: OnInvalid | None = None,
+    ) -> Commit:
+        """As :meth:`ingest`, and then write the batch's winners to the online store.
+
+        Rows later than now + option ``max_skew`` are invalid.
+        """
+        from tiffin.ingest.push import push
+
+        table = self._table(feature_table, project)
+        skew = round(self.config.getfloat("max_skew") * 1_000_000)
+        return push(self._workspace.route, table, source, max_skew=skew, **self._ingestion(idempotency_key, on_invalid))
+
+    def materialize(
+        self,
+        tables: Table | Sequence[Table] | None = None,
+        start: clock.Instant | None = None,
+        end: clock.Instant | None = None,
+        block: bool = True,
+        *,
+        project: str | None = None,
+    ) -> IngestionJob:
+        """Write the winners among rows with ``start <= event time < end`` to the online store.
+
+        ``tables`` are all of the project by default. Rows of the future wait for a later run. Returns when it is done, or at once unless ``block``.
+        """
+        from tiffin import sync
+
+        first = None if start is None else clock.to_micros(start, field="start")
+        last = None if end is None else clock.to_micros(end, field="end")
+        if first is not None and last is not None and first >= last:
+            raise InvalidArgument(
+                f"The window from {clock.to_iso(first)} to {clock.to_iso(last)} is empty.",
+                field="end",
+                hint="The window includes start and excludes end: end must be later.",
+            )
+        chosen = self._tables(tables, project)
+        return self._synced(sync.window(self._workspace.route, chosen, first, last), chosen, project, block=block)
+
+    def materialize_incremental(
+        self, tables: Table | Sequence[Table] | None = None, block: bool = True, *, project: str | None = None
+    ) -> IngestionJob:
+        """Write what was committed since the last incremental run to the online store.
+
+        ``tables`` are all of the project by default. It follows commits, not event times: late rows arrive, and what was left because it lay in the future is
+        looked at again.
+        """
+        from tiffin import sync
+
+        chosen = self._tables(tables, project)
+        return self._synced(sync.incremental(self._workspace.route, chosen), chosen, project, block=block)
+
+    def start_offline_to_online_ingestion(
+        self, feature_table: Table, start: clock.Instant, end: clock.Instant, project: str | None = None
+    ) -> IngestionJob:
+        """:meth:`materialize` of one table, as a job that goes on while this returns."""
+        return self.materialize(feature_table, start, end, block=False, project=project)
+
+    # Reading
+
+    def get_online_features(
+        self,
+        feature_refs: Refs,
+        entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]],
+        project: str | None = None,
+    ) -> OnlineResponse:
+        """The newest values of keys, with a status each (semantics, section 4).
+
+        ``entity_rows`` is a list of ``{"driver_id": 1001}``, or columns ``{"driver_id": [1001]}``.
+        """
+        reader = self._reader
+        if reader is None:
+            from tiffin.reader import Reader
+
+            reader = self._reader = Reader(self._workspace)
+        return reader.read(feature_refs, entity_rows, project or self._project)
+
+    # Jobs
+
+    def list_jobs(
+        self, include_terminated: bool = False, table_name: str | None = None, project: str | None = None
+    ) -> list[Job]:
+        """Jobs of the project, of every process, newest first; those that ended only with ``include_terminated``."""
+        found = self._workspace.jobs.find(
+            include_terminated=include_terminated, table=table_name, project=project or self._project
+        )
+        return [self._job(record) for record in found]
+
+    def get_job(self, job_id: str) -> Job:
+        """One job, of any project and process."""
+        return self._job(self._workspace.jobs.get(job_id))
+
+    # The client itself
+
+    def version(self) -> dict[str, Any]:
+        """The versions of what this client is made of and speaks to."""
+        return {"sdk": {"version": __version__}, "core": "not configured", "serving": "not configured"}
+
+    def close(self) -> None:
+        """Stop the jobs that still run and release everything that is held."""
+        self._reader = None
+        self._workspace.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client(project={self._project!r}, home={str(self._workspace.home)!r})"
+
+    def _get(self, kind: type[D], name: str, project: str | None, revision: int | None = None) -> D:
+        return self._workspace.registry.get(kind, name, project or self._project, revision=revision)
+
+    def _list(self, kind: type[D], project: str | None, labels: Mapping[str, str] | None) -> list[D]:
+        return self._workspace.registry.objects(kind, project or self._project, labels=labels)
+
+    def _delete(self, kind: type[Definition], name: str, project: str | None, *, allow_breaking: bool = False) -> Plan:
+        registry = self._workspace.registry
+        return registry.delete(kind, name, project or self._project, allow_breaking=allow_breaking)
+
+    def _table(self, table: Table, project: str | None) -> TableSchema:
+        name = table.name if isinstance(table, FeatureTable) else table
+        return self._workspace.table(name, project or self._project)
+
+    def _tables(self, tables: Table | Sequence[Table] | None, project: str | None) -> list[TableSchema]:
+        """The tables that a call names, each once; all of the project for None."""
+        if tables is None:
+            tables = self.list_feature_tables(project)
+        elif isinstance(tables, str | FeatureTable):
+            tables = [tables]
+        chosen = [self._table(table, project) for table in tables]
+        return list({table.name: table for table in chosen}.values())
+
+    def _ingestion(self, idempotency_key: str | None, on_invalid: OnInvalid | None) -> dict[str, Any]:
+        """What ingest and push hand on alike."""
+        quarantines = self.config.getboolean("ingestion_drop_invalid_rows")
+        return {
+            "idempotency_key": idempotency_key,
+            "on_invalid": on_invalid or ("quarantine" if quarantines else "reject"),
+            "dead_letters": self._workspace.folder("deadletter_path", "dead_letters"),
+            "staging": str(self._workspace.home / "staging"),
+        }
+
+    def _synced(self, work: Work, tables: Sequence[TableSchema], project: str | None, *, block: bool) -> IngestionJob:
+        from tiffin.jobs.base import IngestionJob
+        from tiffin.jobs.record import JobType
+
+        record = self._record(JobType.BATCH_INGESTION, [table.name for table in tables], project)
+        task = self._workspace.launcher.submit(record, work)
+        job = IngestionJob(task.record, self._workspace.jobs, task)
+        if block:
+            job.wait_here()
+        return job
+
+    def _record(self, kind: JobType, tables: Sequence[str], project: str | None, output: str = "") -> JobRecord:
+        from tiffin.jobs.record import JobRecord, JobStatus
+
+        job_id = uuid.uuid4().hex[:12]
+        place = project or self._project
+        return JobRecord(job_id, kind, place, tuple(tables), JobStatus.STARTING, start=clock.now(), output=output)
+
+    def _job(self, record: JobRecord) -> Job:
+        from tiffin.jobs.base import IngestionJob
+        from tiffin.jobs.record import JobType
+        from tiffin.jobs.retrieval import RetrievalJob
+
+        kind = RetrievalJob if record.type is JobType.HISTORICAL_RETRIEVAL else IngestionJob
+        return kind(record, self._workspace.jobs, self._workspace.launcher.task(record.id))

@@ -1,0 +1,95 @@
+"""Reader: online requests, resolved once and answered many times.
+
+A request's plan is kept by its references and project as long as the definitions do not change. When one is made, the
+reader also looks whether commits wait that the online store has not seen, and warns of them once.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from tiffin.definitions.feature_service import FeatureService
+from tiffin.definitions.schema import Selection, TableSchema
+from tiffin.errors import MissingDependency, StaleStoreWarning, StorageError, Unavailable, Unsupported
+from tiffin.online.read import Columns, ReadPlan, Rows
+from tiffin.online.response import OnlineResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from tiffin.registry.snapshot import Refs, Snapshot
+    from tiffin.workspace import Workspace
+
+#: Plans that are kept; programs ask for a few sets of features, again and again.
+KEPT: Final = 512
+#: From ``stale`` to whoever called the client.
+_STACK: Final = 6
+
+
+class Reader:
+    """The plans of one client. Safe to use from several threads."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._plans: dict[Hashable, tuple[Snapshot, ReadPlan]] = {}
+
+    def read(self, refs: Refs, entities: Rows | Columns, project: str) -> OnlineResponse:
+        """Answer one request."""
+        return OnlineResponse(self._plan(refs, project).read(entities))
+
+    def _plan(self, refs: Refs, project: str) -> ReadPlan:
+        """The plan of a request under the definitions as they are now."""
+        snapshot = self._workspace.snapshot()
+        key = (project, _key(refs))
+        known = self._plans.get(key)
+        if known is not None and known[0] is snapshot:
+            return known[1]
+        plan = self._compile(snapshot, refs, project)
+        if len(self._plans) >= KEPT:
+            self._plans.clear()
+        self._plans[key] = (snapshot, plan)
+        return plan
+
+    def _compile(self, snapshot: Snapshot, refs: Refs, project: str) -> ReadPlan:
+        selections, columns = snapshot.select(refs, project, **self._workspace.places)
+        renamed = [replace(each, output=_names(each, project)) for each in selections]
+        for selection in selections:
+            self._warn_if_stale(selection.table)
+        names = {
+            column: name
+            for before, after in zip(selections, renamed, strict=True)
+            for column, name in zip(before.output, after.output, strict=True)
+        }
+        return ReadPlan(self._workspace.store, renamed, [names[column] for column in columns])
+
+    def _warn_if_stale(self, table: TableSchema) -> None:
+        from tiffin.ingest.materialize import commits_waiting
+
+        try:
+            waiting = commits_waiting(self._workspace.route, table)
+        except (MissingDependency, StorageError, Unavailable, Unsupported):
+            return  # a read does not need the offline source: that it cannot be asked is no reason to fail
+        if waiting:
+            project = "" if table.project == "default" else f" --project {table.project}"
+            warnings.warn(
+                f"{waiting} commits of {table.label()} wait that the online store has not seen. Run: "
+                f"tiffin materialize --incremental {table.name}{project}",
+                StaleStoreWarning,
+                stacklevel=_STACK,
+            )
+
+
+def _key(refs: Refs) -> Hashable:
+    if isinstance(refs, str):
+        return refs
+    return tuple(refs.features if isinstance(refs, FeatureService) else refs)
+
+
+def _names(selection: Selection, project: str) -> tuple[str, ...]:
+    """``table:feature``, with the project before it where it is another."""
+    table = selection.table
+    prefix = "" if table.project == project else f"{table.project}/"
+    return tuple(f"{prefix}{table.name}:{feature.name}" for feature in selection.features)
