@@ -37,7 +37,7 @@ def coerce(values: Sequence[Any], entity: Column) -> list[Any]:
     plain = _PLAIN.get(entity.dtype)
     if plain is not None and set(map(type, values)) == {plain}:
         bits = _BITS.get(entity.dtype)
-        if bits is None or (min(values) >= -(1 << bits) and max(values) < 1 << bits):
+        if bits is None or (-(1 << bits) <= min(values) and max(values) < 1 << bits):
             return list(values)
     return [coerce_one(value, entity) for value in values]
 
@@ -74,7 +74,8 @@ def _integer(bits: int, value: Any) -> int | None:
     if isinstance(value, str):
         whole = int(value) if _WHOLE.fullmatch(value) else None
     elif isinstance(value, float | np.floating):
-        whole = int(value) if abs(value) <= _EXACT and value == int(value) else None
+        number = float(value)
+        whole = int(number) if abs(number) <= _EXACT and number.is_integer() else None
     elif isinstance(value, int | np.integer) and not isinstance(value, bool):
         whole = int(value)
     return whole if whole is not None and -(1 << bits) <= whole < 1 << bits else None

@@ -10,9 +10,9 @@ The bytes of a value, all integers big-endian (the golden vectors in the tests h
     fixed      m  a feature after the other: a scalar in its width, or the end of its variable bytes in 4
     variable      the bytes of strings, byte strings and lists, one after the other; a null takes none
 
-A list is its length in 4 bytes, whose highest bit tells whether a bitmap of nulls (as above) follows; then its elements,
-scalars in their width, strings and byte strings as the end of each in 4 bytes and then all their bytes. Nulls hold
-zeros where a width is due. Timestamps are signed microseconds; floats keep all their bits.
+A list is its length in 4 bytes, whose highest bit tells whether a bitmap of nulls (as above) follows; then its
+elements, scalars in their width, strings and byte strings as the end of each in 4 bytes and then all their bytes.
+Nulls hold zeros where a width is due. Timestamps are signed microseconds; floats keep all their bits.
 """
 
 from __future__ import annotations
