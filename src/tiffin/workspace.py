@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from tiffin import plugins
 from tiffin.config import Config
@@ -73,7 +74,7 @@ class Workspace:
     @property
     def store(self) -> OnlineStore:
         """The online store."""
-        uri = self.config.get("online_store") or f"lmdb://{self.home / 'online'}"
+        uri = self.config.get("online_store") or f"lmdb://{quote(str(self.home / 'online'))}"
         part: OnlineStore = self._part("store", lambda: plugins.resolve("online", uri)(uri))
         return part
 

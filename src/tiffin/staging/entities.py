@@ -6,6 +6,7 @@ In this process a frame can be handed to :meth:`tiffin.Client.get_historical_fea
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tiffin.definitions.format import ParquetFormat
@@ -39,8 +40,11 @@ def stage_entities_to_fs(entity_source: Any, staging_location: str, config: obje
             hint="Convert it first: pandas.to_datetime, or polars' str.to_datetime.",
         )
     uri = f"{staging_location.rstrip('/')}/{uuid.uuid4().hex}"
+    local = "://" not in uri
+    if local:
+        uri = str(Path(uri).expanduser().absolute())  # it must mean the same from wherever it is read
     try:
-        frame.write_parquet(uri, mkdir="://" not in uri)
+        frame.write_parquet(uri, mkdir=local)
     except OSError as error:
         raise StorageError(f"The entities cannot be written to {uri!r}: {error}.", field="staging_location") from error
     return FileSource(event_timestamp_column=TIMESTAMP_COLUMN, file_format=ParquetFormat(), file_url=uri)
