@@ -1,0 +1,169 @@
+"""The staging area of a lake: where a batch's files grow, and what tells orphans of a crash from files in use.
+
+Below ``_tiffin/`` every batch has a folder named by its token. Files grow there without a Parquet ending, so that no
+reader takes them for data, and are renamed into place just before the commit. An intent, written before the first
+rename and locked as long as its process lives, names the files in place, so that a later ingestion can remove those
+of a batch that was never committed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final, NamedTuple
+
+import msgspec
+from deltalake import DeltaTable
+
+from tiffin.offline.delta import delta_errors
+from tiffin.offline.location import filesystem, is_remote
+
+#: The folder below a table's own; its name hides it from readers of bare folders.
+AREA: Final = "_tiffin"
+#: The key of a commit's metadata that holds its batch's token.
+TOKEN: Final = "tiffin.token"  # noqa: S105  # the name of a key, not a secret
+#: How old an abandoned batch must be before it is removed.
+ABANDONED_AFTER_S: Final = 3600.0
+
+_INTENT: Final = "intent.json"
+
+
+class Part(NamedTuple):
+    """A data file of a batch: where it lies below the table's folder, and what the log says of it."""
+
+    path: str
+    size: int
+    rows: int
+    partition: dict[str, str | None]
+    stats: str
+
+
+class Intent(msgspec.Struct, frozen=True):
+    """What a batch is about to put in place, above which version of the log."""
+
+    version: int
+    paths: tuple[str, ...]
+
+
+class Area:
+    """The staging folder of one batch; a context manager that leaves nothing behind unless its process is killed."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.token = uuid.uuid4().hex
+        self._folder = Path(uri) / AREA / self.token
+        self._lock: IO[bytes] | None = None
+        self._paths: list[str] = []
+        self._unclear = False
+
+    def __enter__(self) -> Area:
+        if not is_remote(self.uri):
+            self._folder.mkdir(parents=True)
+            self._lock = (self._folder / _INTENT).open("wb")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.withdraw()
+        if self._lock is not None:
+            if not self._unclear:
+                shutil.rmtree(self._folder, ignore_errors=True)
+            self._lock.close()
+
+    def save(self, content: memoryview, path: str) -> None:
+        """Keep a data file that will lie at ``path`` below the table. Objects of a bucket appear whole, so at once."""
+        self._paths.append(path)
+        if is_remote(self.uri):
+            filesystem(self.uri).pipe_file(f"{self.uri}/{path}", bytes(content))
+        else:
+            (self._folder / str(len(self._paths))).write_bytes(content)
+
+    def publish(self, version: int) -> None:
+        """Put all files in place, to be committed above ``version``."""
+        if self._lock is None:
+            return
+        self._lock.write(msgspec.json.encode(Intent(version, tuple(self._paths))))
+        self._lock.flush()
+        os.fsync(self._lock.fileno())
+        for number, path in enumerate(self._paths, 1):
+            final = Path(self.uri) / path
+            final.parent.mkdir(parents=True, exist_ok=True)
+            (self._folder / str(number)).rename(final)
+
+    def keep(self) -> None:
+        """The files are committed: they stay."""
+        self._paths.clear()
+
+    def leave(self) -> None:
+        """Nobody can tell whether the files are committed: they stay, and a later :func:`sweep` decides."""
+        self._unclear = True
+        self.keep()
+
+    def withdraw(self) -> None:
+        """Remove the files that were put in place."""
+        remove(self.uri, self._paths)
+        self._paths.clear()
+
+
+def remove(uri: str, paths: Iterable[str]) -> None:
+    """Remove files below a table, as far as they are there."""
+    for path in paths:
+        if not is_remote(uri):
+            (Path(uri) / path).unlink(missing_ok=True)
+        elif filesystem(uri).exists(f"{uri}/{path}"):
+            filesystem(uri).rm_file(f"{uri}/{path}")
+
+
+def sweep(uri: str, table: DeltaTable) -> int:
+    """Remove what killed ingestions left behind, once old enough; how many batches. Files in use are never touched.
+
+    A batch is abandoned where nobody holds the lock on its intent; its files are orphans where every commit since
+    its intent is still on record and none bears its token. On a bucket there is no lock, and ``vacuum`` is the way.
+    """
+    area = Path(uri) / AREA
+    if is_remote(uri) or not area.is_dir():
+        return 0
+    swept = 0
+    for folder in area.iterdir():
+        if time.time() - folder.stat().st_mtime >= ABANDONED_AFTER_S:
+            swept += _sweep_one(uri, table, folder)
+    return swept
+
+
+def _sweep_one(uri: str, table: DeltaTable, folder: Path) -> bool:
+    try:
+        with (folder / _INTENT).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            written = lock.read()
+            if written:
+                intent = msgspec.json.decode(written, type=Intent)
+                orphaned = _is_orphan(uri, table, folder.name, intent.version)
+                if orphaned is None:
+                    return False
+                if orphaned:
+                    remove(uri, intent.paths)
+            shutil.rmtree(folder, ignore_errors=True)
+            return True
+    except FileNotFoundError:
+        # Killed between the folder and its intent: nothing was put in place.
+        shutil.rmtree(folder, ignore_errors=True)
+        return True
+    except (OSError, msgspec.DecodeError):
+        return False  # locked by a living process, or on a file system without locks: not ours to judge
+
+
+def _is_orphan(uri: str, table: DeltaTable, token: str, version: int) -> bool | None:
+    """Whether a batch was never committed; None where the log no longer tells."""
+    with delta_errors(uri):
+        history = [entry for entry in table.history() if entry["version"] > version]
+    if any(entry.get(TOKEN) == token for entry in history):
+        return False
+    return True if len(history) == table.version() - version else None

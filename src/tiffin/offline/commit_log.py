@@ -1,0 +1,213 @@
+"""Committing a batch to a lake: the one point at which its rows come to be, for every reader at once.
+
+Data files are written first, unseen; then one entry of the Delta log names them all. The log orders commits of all
+processes: an attempt that loses the race for its version looks again at what has come and tries anew. An idempotency
+key is a transaction of the log, whose version is the hash of the batch's content, so that it is checked in the very
+commit and survives the clean-up of old log entries.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+import polars as pl
+from deltalake import DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.transaction import AddAction
+
+from tiffin import clock
+from tiffin.control import UNWATCHED, Control
+from tiffin.definitions.schema import INGESTED_AT_COLUMN
+from tiffin.errors import ConcurrentChange, Conflict
+from tiffin.offline.area import TOKEN, Area, Part, sweep
+from tiffin.offline.delta import delta_errors, open_table
+from tiffin.offline.parts import Batch, Shape, write_parts
+from tiffin.offline.target import prepare, shape_of, stamped
+
+#: Keys of a commit's metadata beside COMMITTED_AT and TOKEN.
+INGESTED_AT: Final = "tiffin.ingested_at"
+ROWS: Final = "tiffin.rows"
+KEY: Final = "tiffin.key"
+
+#: How often an attempt that lost its race is repeated, and how long it waits at most in between.
+ATTEMPTS: Final = 100
+MAX_WAIT_S: Final = 0.5
+#: How often a batch is written anew, where another writer took its instant or changed the table's columns.
+REWRITES: Final = 5
+#: Statistics in a log may be cut to milliseconds.
+_CUT_US: Final = 999
+
+
+class Appended(NamedTuple):
+    """A committed batch. ``already`` says that an earlier commit under the same key holds it."""
+
+    version: int
+    rows: int
+    ingested_at: int
+    partitions: tuple[str, ...]
+    already: bool = False
+
+
+class _Outdated(Exception):  # no error: the batch is written anew
+    """Another writer took the batch's instant, or changed the columns it was written for."""
+
+
+def append(uri: str, batch: Batch, *, key: str = "", digest: int = 0, control: Control = UNWATCHED) -> Appended:
+    """Store a batch that is not empty, all of it or nothing, in one commit.
+
+    ``key`` is unique in the table: with an equal ``digest`` (63 bits of a hash of the content) the batch is stored
+    once, with another it is a Conflict. ConcurrentChange where other writers won every race; StorageError where the
+    place refuses the work; nothing is stored then.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            table, shape = prepare(uri, batch)
+            break
+        except ConcurrentChange:
+            if attempt == ATTEMPTS - 1:
+                raise
+            _wait(attempt)
+    sweep(uri, table)
+    for _ in range(REWRITES):
+        found = applied(uri, key, digest, table=table)
+        if found is not None:
+            return found
+        try:
+            return _write_and_commit(uri, table, batch, shape, key, digest, control)
+        except _Outdated:
+            table, shape = prepare(uri, batch)
+    raise ConcurrentChange(f"Other writers kept changing the table at {uri!r}.", hint="Try again.")
+
+
+def applied(uri: str, key: str, digest: int, *, table: DeltaTable | None = None) -> Appended | None:
+    """The commit that holds a batch under a key, if there is one; Conflict where it holds other content."""
+    table = table or open_table(uri)
+    if table is None or not key:
+        return None
+    with delta_errors(uri):
+        before = table.transaction_version(_app(key))
+        if before is None:
+            return None
+        if before != digest:
+            raise Conflict(
+                f"The idempotency key {key!r} was used before for other content in {uri!r}.",
+                field="idempotency_key",
+                hint="Use a new key for new content.",
+            )
+        entry = next((entry for entry in table.history() if entry.get(KEY) == _app(key)), {})
+        paths = _paths(table)
+    token = str(entry.get(TOKEN, "unknown"))
+    return Appended(
+        int(entry.get("version", table.version())),
+        int(entry.get(ROWS, 0)),
+        int(entry.get(INGESTED_AT, 0)),
+        _folders(path for path in paths if token in path),
+        already=True,
+    )
+
+
+def _write_and_commit(
+    uri: str, table: DeltaTable, batch: Batch, shape: Shape, key: str, digest: int, control: Control
+) -> Appended:
+    stamp = max(clock.now(), max(_stamps(table), default=0) + _CUT_US + 1)
+    with Area(uri) as area:
+        with delta_errors(uri):
+            parts = write_parts(area, batch, shape, stamp, control)
+            control.check()
+            area.publish(table.version())
+        for attempt in range(ATTEMPTS):
+            if _commit(uri, table, shape, area, parts, stamp, key, digest):
+                area.keep()
+                rows = sum(part.rows for part in parts)
+                return Appended(table.version(), rows, stamp, _folders(part.path for part in parts))
+            found = applied(uri, key, digest, table=table)
+            if found is not None:
+                return found
+            if shape_of(table, batch) != shape or stamp in _stamps(table):
+                raise _Outdated
+            _wait(attempt)
+    raise ConcurrentChange(
+        f"Other writers committed to {uri!r} first, {ATTEMPTS} times in a row.", hint="Try again when fewer write."
+    )
+
+
+def _commit(
+    uri: str, table: DeltaTable, shape: Shape, area: Area, parts: list[Part], stamp: int, key: str, digest: int
+) -> bool:
+    """One attempt; whether the batch is in the log. The table is then the newest, either way."""
+    metadata: dict[str, str | int] = {
+        TOKEN: area.token,
+        INGESTED_AT: stamp,
+        ROWS: sum(part.rows for part in parts),
+    }
+    properties = stamped(table, **metadata, **({KEY: _app(key)} if key else {}))
+    if key:
+        properties.app_transactions = [Transaction(_app(key), digest)]
+    base = table.version()
+    try:
+        table.create_write_transaction(
+            [_action(part) for part in parts],
+            "append",
+            table.schema(),
+            partition_by=list(shape.logged),
+            commit_properties=properties,
+        )
+    except (DeltaError, OSError) as error:
+        # It may have failed after the entry was written: only the log can tell.
+        if _landed(uri, table, area, base):
+            return True
+        if isinstance(error, CommitFailedError) and table.version() > base:
+            return False
+        with delta_errors(uri):
+            raise
+    with delta_errors(uri):
+        table.update_incremental()
+    return True
+
+
+def _landed(uri: str, table: DeltaTable, area: Area, base: int) -> bool:
+    """Whether the batch is in the log after all. Where the log cannot be read its files stay where they are."""
+    try:
+        with delta_errors(uri):
+            table.update_incremental()
+            newer = table.history(max(table.version() - base, 1))
+    except (ConcurrentChange, OSError):
+        area.leave()
+        raise
+    return any(entry.get(TOKEN) == area.token for entry in newer)
+
+
+def _action(part: Part) -> AddAction:
+    data_change = True
+    return AddAction(part.path, part.size, part.partition, clock.now() // 1_000, data_change, part.stats)
+
+
+def _stamps(table: DeltaTable) -> set[int]:
+    """The instants of ingestion that a table's files hold, as far as the log's statistics tell."""
+    adds = pl.DataFrame(table.get_add_actions(flatten=True))
+    names = [f"{side}.{INGESTED_AT_COLUMN}" for side in ("min", "max")]
+    known = [adds[name] for name in names if name in adds.columns and isinstance(adds.schema[name], pl.Datetime)]
+    return {int(value) for column in known for value in column.drop_nulls().dt.epoch("us").unique()}
+
+
+def _paths(table: DeltaTable) -> list[str]:
+    paths: list[str] = pl.DataFrame(table.get_add_actions(flatten=True))["path"].to_list()
+    return paths
+
+
+def _folders(paths: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted({path.rpartition("/")[0] for path in paths if "/" in path}))
+
+
+def _app(key: str) -> str:
+    """The name of a key's transaction: keys may be long, or tell what no log should."""
+    return f"tiffin/{blake2b(key.encode(), digest_size=16).hexdigest()}"
+
+
+def _wait(attempt: int) -> None:
+    """Wait a random while, longer with each lost race, so that writers spread."""
+    time.sleep(random.uniform(0, min(MAX_WAIT_S, 0.005 * 2 ** min(attempt, 10))))  # noqa: S311  # no secret
