@@ -34,15 +34,20 @@ class Value(msgspec.Struct, eq=False, rename="camel", omit_defaults=True, forbid
     __hash__ = None  # type: ignore[assignment]  # mutable values must not be keys
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in self.__struct_fields__ and not isinstance(getattr(type(self), name, None), property):
+        if name not in self.__struct_fields__:
+            found = "cannot be set" if hasattr(type(self), name) else "does not exist"
             raise InvalidDefinition(
-                f"{type(self).__name__} has no attribute {name!r}.",
+                f"The attribute {name!r} of {type(self).__name__} {found}.",
                 field=name,
-                hint=f"Its attributes are: {', '.join(self.__struct_fields__)}.",
+                hint=f"What can be set: {', '.join(self.__struct_fields__)}.",
             )
         super().__setattr__(name, self._coerce(name, value))
 
     def __post_init__(self) -> None:
+        self.recoerce()
+
+    def recoerce(self) -> None:
+        """Read every attribute again: lists and mappings may have been changed in place since they were given."""
         for name in self.__struct_fields__:
             super().__setattr__(name, self._coerce(name, getattr(self, name)))
 
@@ -52,12 +57,22 @@ class Value(msgspec.Struct, eq=False, rename="camel", omit_defaults=True, forbid
 
 
 def text(value: object, *, field: str) -> str:
-    """A text; None counts as empty."""
+    """A text that every store can hold; None counts as empty."""
     if value is None:
         return ""
     if not isinstance(value, str):
         raise InvalidDefinition(f"{field} must be a text, got {value!r}.", field=field)
+    if "\x00" in value or not _is_unicode(value):
+        raise InvalidDefinition(f"{field} has characters that cannot be stored: {value!r}.", field=field)
     return value
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True
 
 
 def mapping(value: object, *, field: str) -> dict[str, str]:
@@ -69,7 +84,16 @@ def mapping(value: object, *, field: str) -> dict[str, str]:
     for key, item in value.items():
         if not isinstance(key, str) or not isinstance(item, str):
             raise InvalidDefinition(f"{field} must map texts to texts, got {key!r}: {item!r}.", field=field)
+        text(key, field=field)
+        text(item, field=field)
     return dict(value)
+
+
+def registered(value: object) -> Meta | None:
+    """What a registry knows of a definition, None before it was registered."""
+    if value is not None and not isinstance(value, Meta):
+        raise InvalidDefinition(f"meta must be a Meta or None, got {value!r}.", field="meta")
+    return value
 
 
 def check_labels(labels: Mapping[str, str], *, kind: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -26,6 +26,8 @@ D = TypeVar("D", bound="Definition")
 
 #: Mappings whose keys are the user's own and are left as they are.
 _USER_KEYS: Final = frozenset({"labels", "fieldMapping"})
+#: Names of Python's attributes that documents spell otherwise.
+_ALIASES: Final = {"dtype": "valueType"}
 _INSTANTS: Final = frozenset({"created", "updated"})
 
 
@@ -35,6 +37,23 @@ class Definition(Value):
     def check(self) -> None:
         """Raise InvalidDefinition where a rule of names or types is broken."""
         raise InvalidDefinition(f"A {type(self).__name__} cannot be registered.", field="kind")
+
+    def is_valid(self) -> bool:
+        """True, or the error of :meth:`check`."""
+        self.check()
+        return True
+
+    @property
+    def created_timestamp(self) -> datetime | None:
+        """When it was first registered, in UTC; None before."""
+        meta: Meta | None = getattr(self, "meta", None)
+        return clock.to_datetime(meta.created) if meta and meta.created else None
+
+    @property
+    def last_updated_timestamp(self) -> datetime | None:
+        """When its present revision was made, in UTC; None before."""
+        meta: Meta | None = getattr(self, "meta", None)
+        return clock.to_datetime(meta.updated) if meta and meta.updated else None
 
     def to_spec(self) -> dict[str, Any]:
         """The content as plain data, without meta."""
@@ -134,7 +153,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, ValueType):
         return value.name
     if isinstance(value, timedelta):
-        return f"{value / timedelta(seconds=1):f}".rstrip("0").rstrip(".") + "s"
+        seconds, micros = divmod(value // timedelta(microseconds=1), 1_000_000)
+        return f"{seconds}.{micros:06d}".rstrip("0").rstrip(".") + "s"
     if isinstance(value, list):
         return [_plain(item) for item in value]
     return dict(value) if isinstance(value, dict) else value
@@ -145,7 +165,8 @@ def _parsed(value: Any, key: str = "") -> Any:
     if isinstance(value, dict):
         if key in _USER_KEYS:
             return value
-        return {camel: _parsed(item, camel) for camel, item in ((_camel(str(k)), v) for k, v in value.items())}
+        keys = ((_ALIASES.get(str(name), _camel(str(name))), item) for name, item in value.items())
+        return {camel: _parsed(item, camel) for camel, item in keys}
     if isinstance(value, list):
         return [_parsed(item) for item in value]
     if key == "valueType":
@@ -162,7 +183,7 @@ def _camel(key: str) -> str:
 
 def _span(value: object) -> object:
     seconds = re.fullmatch(r"(\d+)(?:\.(\d{1,6}))?s?", str(value).strip())
-    if seconds is None:
+    if seconds is None or len(seconds[1]) > 15:  # longer ones are beyond every limit
         return value
     return timedelta(seconds=int(seconds[1]), microseconds=int((seconds[2] or "0").ljust(6, "0")))
 

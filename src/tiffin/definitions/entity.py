@@ -28,13 +28,14 @@ class Entity(Definition):
             return ValueType.parse(value, field="value_type")
         if name == "labels":
             return base.mapping(value, field="labels")
-        return base.text(value, field=name) if name in {"name", "description"} else value
+        return base.registered(value) if name == "meta" else base.text(value, field=name)
 
     def _canonical(self) -> object:
         return (self.name, self.description, self.value_type, self.labels)
 
     def check(self) -> None:
         """Raise InvalidDefinition where a rule is broken."""
+        self.recoerce()
         check_name(self.name, kind="entity")
         base.check_labels(self.labels, kind=f"Entity {self.name!r}")
         if self.value_type.is_list or self.value_type in {ValueType.FLOAT, ValueType.DOUBLE}:

@@ -5,16 +5,30 @@ Rows that fail are treated as invalid on every path of ingestion (semantics, sec
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterable
+from typing import Any, Final
 
 from tiffin.definitions import base
 from tiffin.errors import InvalidDefinition
 
 Scalar = bool | int | float | str
 
+_INT64: Final = range(-(2**63), 2**63)
+
 
 class Expectation(base.Value, tag_field="type"):
     """The root of expectations."""
+
+    def _coerce(self, name: str, value: Any) -> Any:
+        if name in {"column", "pattern"}:
+            return base.text(value, field=name)
+        if name == "values":
+            if isinstance(value, str) or not isinstance(value, Iterable):
+                raise InvalidDefinition(f"values must be a list, got {value!r}.", field=name)
+            return [_scalar(item, field=name) for item in value]
+        return value if value is None else _number(value, field=name)
 
     def columns(self) -> tuple[str, ...]:
         """The entity or feature names it reads."""
@@ -22,6 +36,7 @@ class Expectation(base.Value, tag_field="type"):
 
     def check(self) -> None:
         """Raise InvalidDefinition where a rule is broken."""
+        self.recoerce()
 
 
 class NotNull(Expectation, tag="notNull"):
@@ -39,6 +54,7 @@ class Between(Expectation, tag="between"):
 
     def check(self) -> None:
         """A bound is needed, and they must not be crossed."""
+        super().check()
         if self.minimum is None and self.maximum is None:
             raise InvalidDefinition(f"Between on {self.column!r} needs a minimum or a maximum.", field=self.column)
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
@@ -56,6 +72,7 @@ class InSet(Expectation, tag="inSet"):
 
     def check(self) -> None:
         """A value is needed."""
+        super().check()
         if not self.values:
             raise InvalidDefinition(f"InSet on {self.column!r} needs values.", field=self.column)
 
@@ -68,6 +85,7 @@ class Matches(Expectation, tag="matches"):
 
     def check(self) -> None:
         """The pattern must compile."""
+        super().check()
         try:
             re.compile(self.pattern)
         except re.error as error:
@@ -78,6 +96,23 @@ class Matches(Expectation, tag="matches"):
 
 class UniqueKeyAndTime(Expectation, tag="uniqueKeyAndTime"):
     """No two rows of one batch have the same key and event time."""
+
+
+def _number(value: object, *, field: str) -> int | float:
+    """A finite number that fits 64 bits."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _fits(value):
+        raise InvalidDefinition(f"{field} must be a finite number of at most 64 bits, got {value!r}.", field=field)
+    return value
+
+
+def _scalar(value: object, *, field: str) -> Scalar:
+    if isinstance(value, bool):
+        return value
+    return base.text(value, field=field) if isinstance(value, str) else _number(value, field=field)
+
+
+def _fits(value: float) -> bool:
+    return value in _INT64 if isinstance(value, int) else math.isfinite(value)
 
 
 AnyExpectation = NotNull | Between | InSet | Matches | UniqueKeyAndTime

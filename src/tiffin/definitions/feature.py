@@ -28,5 +28,6 @@ class Feature(base.Value):
 
     def check(self) -> None:
         """Raise InvalidDefinition where a rule is broken."""
+        self.recoerce()
         check_name(self.name, kind="feature")
         base.check_labels(self.labels, kind=f"Feature {self.name!r}")

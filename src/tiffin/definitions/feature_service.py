@@ -28,7 +28,7 @@ class FeatureService(Definition):
             return [str(FeatureRef.from_str(item)) if not isinstance(item, FeatureRef) else str(item) for item in value]
         if name == "labels":
             return base.mapping(value, field=name)
-        return value if name == "meta" else base.text(value, field=name)
+        return base.registered(value) if name == "meta" else base.text(value, field=name)
 
     def _canonical(self) -> object:
         return (self.name, self.features, self.labels, self.description, self.owner)
@@ -40,6 +40,7 @@ class FeatureService(Definition):
 
     def check(self) -> None:
         """Raise InvalidDefinition where a rule is broken."""
+        self.recoerce()
         check_name(self.name, kind="feature service")
         base.check_labels(self.labels, kind=f"FeatureService {self.name!r}")
         if not self.features:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from tiffin.definitions import base
 from tiffin.definitions.definition import Definition
@@ -16,6 +16,9 @@ from tiffin.definitions.source import AnyBatchSource, AnyStreamSource, BigQueryS
 from tiffin.definitions.source import KinesisSource as _Kinesis
 from tiffin.errors import InvalidDefinition, NameWarning
 from tiffin.refs import DISCOURAGED, RESERVED, check_name
+
+#: The greatest max age: added to any instant, it still fits 64 bits of microseconds.
+_LONGEST: Final = timedelta(days=10_000_000)
 
 
 class FeatureTable(Definition):
@@ -63,7 +66,7 @@ class FeatureTable(Definition):
             case "to_offline":
                 return _expect(value, bool, field=name)
             case "meta":
-                return value
+                return base.registered(value)
             case _:
                 return base.text(value, field=name)
 
@@ -91,6 +94,7 @@ class FeatureTable(Definition):
 
     def check(self) -> None:
         """Raise InvalidDefinition where a rule is broken; warn of names that other systems reserve."""
+        self.recoerce()
         check_name(self.name, kind="feature table")
         what = f"FeatureTable {self.name!r}"
         base.check_labels(self.labels, kind=what)
@@ -156,7 +160,7 @@ def _max_age(value: Any) -> timedelta | None:
         return None
     if isinstance(value, timedelta):
         span = value
-    elif isinstance(value, int | float) and not isinstance(value, bool):
+    elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LONGEST.total_seconds():
         span = timedelta(seconds=value)
     elif isinstance(getattr(value, "seconds", None), int):
         span = timedelta(seconds=value.seconds, microseconds=getattr(value, "nanos", 0) // 1_000)
@@ -164,6 +168,8 @@ def _max_age(value: Any) -> timedelta | None:
         raise InvalidDefinition(
             f"max_age {value!r} is not a span of time.", field="max_age", hint="Give a timedelta or seconds."
         )
-    if span < timedelta(0):
-        raise InvalidDefinition(f"max_age must not be negative, got {value!r}.", field="max_age")
+    if not timedelta(0) <= span <= _LONGEST:
+        raise InvalidDefinition(
+            f"max_age must be positive and at most {_LONGEST.days} days, got {value!r}.", field="max_age"
+        )
     return span or None

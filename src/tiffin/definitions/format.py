@@ -28,14 +28,23 @@ class DeltaFormat(FileFormat, tag="delta"):
 
     version: int | None = None
 
+    def _coerce(self, name: str, value: Any) -> Any:
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            raise InvalidDefinition(f"DeltaFormat version must be a whole number, got {value!r}.", field=name)
+        return value
+
     def check(self) -> None:
         """Raise InvalidDefinition where a rule is broken."""
+        self.recoerce()
         if self.version is not None and self.version < 0:
             raise InvalidDefinition(f"DeltaFormat version must not be negative, got {self.version}.", field="version")
 
 
 class StreamFormat(base.Value, tag_field="type"):
     """The root of message formats."""
+
+    def _coerce(self, name: str, value: Any) -> Any:
+        return base.text(value, field=name)
 
     def check(self) -> None:
         """Raise InvalidDefinition where a rule is broken."""
@@ -50,7 +59,7 @@ class AvroFormat(StreamFormat, tag="avro"):
         """Raise InvalidDefinition where the schema is not a JSON record schema."""
         try:
             schema: Any = json.loads(self.schema_json)
-        except (TypeError, json.JSONDecodeError) as error:
+        except json.JSONDecodeError as error:
             raise InvalidDefinition(f"AvroFormat schema is not JSON: {error}.", field="schema_json") from None
         if not isinstance(schema, dict) or schema.get("type") != "record" or not schema.get("fields"):
             raise InvalidDefinition("AvroFormat schema must be a record with fields.", field="schema_json")
@@ -63,7 +72,7 @@ class ProtoFormat(StreamFormat, tag="proto"):
 
     def check(self) -> None:
         """Raise InvalidDefinition where the path is not dotted names."""
-        if not _CLASS_PATH.fullmatch(base.text(self.class_path, field="class_path")):
+        if not _CLASS_PATH.fullmatch(self.class_path):
             raise InvalidDefinition(
                 f"ProtoFormat class path {self.class_path!r} must be dotted names.", field="class_path"
             )

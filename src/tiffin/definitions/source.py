@@ -47,6 +47,7 @@ class Source(base.Value, tag_field="type"):
 
     def check(self) -> None:
         """Raise InvalidDefinition where a rule is broken."""
+        self.recoerce()
         optional = {"created_timestamp_column", "date_partition_column", "field_mapping"}
         for name in self.__struct_fields__:
             value = getattr(self, name)
