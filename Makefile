@@ -39,14 +39,14 @@ check: setup ## format, lint, types, import floors, documentation
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m tiffin.cli.reference --check docs/cli.md
+	$(BIN)/python -m tiffin.cli.reference --check docs/cli.md docs/reference.md
 
 format: setup ## rewrite the code in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 docs: setup ## regenerate the pages that are made from the code
-	$(BIN)/python -m tiffin.cli.reference --write docs/cli.md
+	$(BIN)/python -m tiffin.cli.reference --write docs/cli.md docs/reference.md
 
 soak: setup ## the long runs: SIZE=300 SEED=1 set how many cases and from which seed
 	$(BIN)/python -m tests.soak --size $(SIZE) --seed $(SEED)

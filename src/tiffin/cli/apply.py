@@ -8,10 +8,12 @@ import typer
 
 from tiffin.cli.session import Session, command, group
 from tiffin.definitions.collect import collect
+from tiffin.errors import NotFound
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from tiffin.definitions.definition import Definition
     from tiffin.registry.plan import Plan
 
 app = group("", "")
@@ -31,7 +33,7 @@ def plan(session: Session, file: _Paths = None) -> None:
     Compatible changes are safe for who reads the features; breaking ones remove or retype what is read, destructive
     ones delete. Nothing is changed.
     """
-    found = session.client.plan(collect(file or ["."]))
+    found = session.client.plan(_definitions(file))
     session.answer(found.to_dict(), lambda: _view(found, applied=False))
 
 
@@ -47,8 +49,20 @@ def apply(
 
     Applying what is registered already changes nothing.
     """
-    done = session.client.apply(collect(file or ["."]), allow_breaking=allow_breaking)
+    done = session.client.apply(_definitions(file), allow_breaking=allow_breaking)
     session.answer(done.to_dict(), lambda: _view(done, applied=True))
+
+
+def _definitions(paths: list[str] | None) -> list[Definition]:
+    given = paths or ["."]
+    found = collect(given)
+    if not found:
+        raise NotFound(
+            f"There are no definitions in {', '.join(given)}.",
+            field="file",
+            hint="Name a Python or YAML file with -f, or start with: tiffin init DIR",
+        )
+    return found
 
 
 def _view(found: Plan, *, applied: bool) -> list[RenderableType]:

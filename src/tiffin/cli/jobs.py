@@ -13,6 +13,7 @@ from tiffin.cli.session import Session, command, group
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from tiffin.cli.view import Cell
     from tiffin.jobs.record import JobRecord
 
 app = group("jobs", "Work that ran or is running.")
@@ -82,7 +83,7 @@ def job_view(record: JobRecord) -> list[RenderableType]:
 
     end = clock.now() if record.end is None else record.end
     done = record.outcome
-    pairs = [
+    pairs: list[tuple[str, Cell]] = [
         ("job", record.id),
         ("what", record.type.name.lower().replace("_", " ")),
         ("project", record.project),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, cast
 
 import typer
@@ -10,13 +10,15 @@ import typer
 from tiffin import clock
 from tiffin.cli import output
 from tiffin.cli.session import Session, command, group
+from tiffin.definitions.definition import Definition
+from tiffin.definitions.entity import Entity
+from tiffin.definitions.feature_service import FeatureService
+from tiffin.definitions.feature_table import FeatureTable
 from tiffin.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from tiffin.client import Client
-    from tiffin.definitions.definition import Definition
     from tiffin.registry.base import Revision
     from tiffin.registry.diff import Difference
 
@@ -28,43 +30,25 @@ _Labels = Annotated[
 
 
 class Kind(NamedTuple):
-    """One kind of definition: its words on the command line, and how the client is asked for it."""
+    """One kind of definition, and its words on the command line."""
 
     command: str
-    kind: str
+    kind: type[Definition]
     summary: str
     example: str
-    list: Callable[[Client, Mapping[str, str]], Sequence[Definition]]
-    get: Callable[[Client, str, int | None], Definition]
-    delete: Callable[[Client, str], object] | None
+
+    @property
+    def name(self) -> str:
+        """The name of the kind, as documents have it."""
+        return self.kind.__name__
 
 
-ENTITIES: Final = Kind(
-    "entities",
-    "Entity",
-    "The keys by which features are looked up.",
-    "driver_id",
-    lambda client, labels: client.list_entities(labels=labels),
-    lambda client, name, revision: client.get_entity(name, revision=revision),
-    lambda client, name: client.delete_entity(name),
-)
+ENTITIES: Final = Kind("entities", Entity, "The keys by which features are looked up.", "driver_id")
 FEATURE_TABLES: Final = Kind(
-    "feature-tables",
-    "FeatureTable",
-    "Features that share keys and a source.",
-    "driver_statistics",
-    lambda client, labels: client.list_feature_tables(labels=labels),
-    lambda client, name, revision: client.get_feature_table(name, revision=revision),
-    lambda client, name: client.delete_feature_table(name),
+    "feature-tables", FeatureTable, "Features that share keys and a source.", "driver_statistics"
 )
 FEATURE_SERVICES: Final = Kind(
-    "feature-services",
-    "FeatureService",
-    "The features that one model reads.",
-    "trip_completion",
-    lambda client, labels: client.list_feature_services(labels=labels),
-    lambda client, name, revision: client.get_feature_service(name, revision=revision),
-    lambda client, name: client.delete_feature_service(name),
+    "feature-services", FeatureService, "The features that one model reads.", "trip_completion"
 )
 
 
@@ -73,8 +57,7 @@ def commands_of(kind: Kind) -> typer.Typer:
     app = group(kind.command, kind.summary)
     _add_readers(app, kind)
     _add_history(app, kind)
-    if kind.delete is not None:
-        _add_delete(app, kind, kind.delete)
+    _add_delete(app, kind)
     return app
 
 
@@ -82,7 +65,7 @@ def _add_readers(app: typer.Typer, kind: Kind) -> None:
     @command(app, "list", example=f"tiffin {kind.command} list\ntiffin {kind.command} list -l team=marketplace")
     def list_objects(session: Session, label: _Labels = None) -> None:
         """What is registered in the project."""
-        found = kind.list(session.client, read_labels(label or []))
+        found = session.registry.objects(kind.kind, session.place, labels=read_labels(label or []))
         session.answer([item.to_document() for item in found], lambda: _view().listing(found))
 
     @command(app, "describe", example=f"tiffin {kind.command} describe {kind.example}")
@@ -93,7 +76,7 @@ def _add_readers(app: typer.Typer, kind: Kind) -> None:
         as_yaml: Annotated[bool, typer.Option("--yaml", help="As YAML, which `tiffin apply -f` reads.")] = False,
     ) -> None:
         """All that is registered under a name."""
-        found = kind.get(session.client, name, revision)
+        found = session.registry.get(kind.kind, name, session.place, revision=revision)
         session.answer(
             found.to_document(), lambda: [found.to_yaml().rstrip()] if as_yaml else _view().description(found)
         )
@@ -103,7 +86,7 @@ def _add_history(app: typer.Typer, kind: Kind) -> None:
     @command(app, "history", example=f"tiffin {kind.command} history {kind.example}")
     def history(session: Session, name: _Name) -> None:
         """Every revision: who changed it, when and how."""
-        revisions = session.client.history(name, kind=kind.kind)
+        revisions = session.registry.history(name, session.place, kind=kind.kind)
         session.answer([_revision_data(each) for each in revisions], lambda: _view().history(revisions))
 
     @command(app, "diff", example=f"tiffin {kind.command} diff {kind.example} 1 2")
@@ -114,19 +97,26 @@ def _add_history(app: typer.Typer, kind: Kind) -> None:
         after: Annotated[int, typer.Argument(metavar="B", help="The later revision.")],
     ) -> None:
         """What changed between two revisions, and how grave each change is."""
-        found = session.client.diff(name, before, after, kind=kind.kind)
+        found = session.registry.diff(name, before, after, session.place, kind=kind.kind)
         session.answer([output.plain(each) for each in found], lambda: _differences(found))
 
 
-def _add_delete(app: typer.Typer, kind: Kind, delete_one: Callable[[Client, str], object]) -> None:
+def _add_delete(app: typer.Typer, kind: Kind) -> None:
     @command(app, "delete", example=f"tiffin {kind.command} delete {kind.example}")
-    def delete(session: Session, name: _Name) -> None:
+    def delete(
+        session: Session,
+        name: _Name,
+        allow_breaking: Annotated[
+            bool, typer.Option("--allow-breaking", help="Also where a feature service reads it.")
+        ] = False,
+    ) -> None:
         """Take it out of the registry; its history stays, and applying it again revives it.
 
         Rows in the stores are not touched.
         """
-        delete_one(session.client, name)
-        session.answer({"kind": kind.kind, "name": name, "deleted": True}, lambda: [f"Deleted {kind.kind} {name}."])
+        done = session.registry.delete(kind.kind, name, session.place, allow_breaking=allow_breaking)
+        words = "was deleted before" if done.is_empty else "deleted"
+        session.answer(done.to_dict(), lambda: [f"{kind.name} {name} {words}."])
 
 
 def read_labels(texts: Sequence[str]) -> dict[str, str]:

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 _UNFOLDED: Final = 10_000
 #: The rows at fault that an error lists; the rest are counted.
 _SHOWN_REJECTED: Final = 5
+#: What an error of the library advises, and what is typed here for the same.
+_TYPED: Final = {
+    "allow_breaking=True": "--allow-breaking",
+    "list_jobs()": "`tiffin jobs list`",
+    "materialize(tables, start, end)": "tiffin materialize TABLE --start TIME --end TIME",
+}
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -87,7 +93,16 @@ def plain(value: object) -> Any:
 def report(error: TiffinError, *, as_json: bool) -> None:
     """Tell an error on stderr: what happened and what to do."""
     rejected = error.rejected if isinstance(error, InvalidData) else ()
-    fail(error.message, hint=error.hint, as_json=as_json, data=error.to_dict(), lines=list(_at_fault(rejected)))
+    message, hint = _as_typed(error.message), error.hint and _as_typed(error.hint)
+    data = error.to_dict() | {"message": message, "hint": hint}
+    fail(message, hint=hint, as_json=as_json, data=data, lines=list(_at_fault(rejected)))
+
+
+def _as_typed(text: str) -> str:
+    """Words of the library, which speak of calls, as words of the command line."""
+    for call, words in _TYPED.items():
+        text = text.replace(call, words)
+    return text
 
 
 def fail(message: str, *, hint: str | None, as_json: bool, data: dict[str, Any], lines: Iterable[str] = ()) -> None:

@@ -23,15 +23,25 @@ def search(
 ) -> None:
     """Find features by name, label, owner or description.
 
-    Without --project, the configured project is searched.
+    All words must match; the best matches come first. Without --project, all active projects are searched.
     """
     found = session.client.search(text, project=session.project)
-    session.answer([output.plain(each) for each in found], lambda: _listing(found))
+    session.answer([{"ref": str(each.ref), **output.plain(each)} for each in found], lambda: _listing(found))
 
 
 def _listing(found: list[FeatureInfo]) -> list[RenderableType]:
-    from tiffin.cli.view import table
+    from tiffin.cli.view import labels, table, words
 
     if not found:
         return ["Nothing found."]
-    return [table(["feature"], [[str(each)] for each in found])]
+    rows = [
+        (
+            words((f"{each.project}/", "dim"), f"{each.feature_table}:", (each.name, "bold")),
+            each.dtype.name,
+            ", ".join(each.entities),
+            each.description,
+            each.owner or labels(each.labels),
+        )
+        for each in found
+    ]
+    return [table(["feature", "type", "entities", "description", "owner"], rows)]

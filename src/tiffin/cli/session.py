@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from tiffin.client import Client
+    from tiffin.registry.registry import Registry
+    from tiffin.workspace import Workspace
 
 _Project = Annotated[
     str | None, typer.Option("--project", "-p", metavar="NAME", help="The project; else the configured one.")
@@ -54,6 +56,26 @@ class Session:
 
         return Client(self.options)
 
+    @cached_property
+    def workspace(self) -> Workspace:
+        """The parts of the store, for commands that go below the client."""
+        from tiffin.config import Config
+        from tiffin.workspace import Workspace, check_servers
+
+        config = Config(self.options)
+        check_servers(config)
+        return Workspace(config)
+
+    @property
+    def registry(self) -> Registry:
+        """The registry of all projects; ``place`` is the one that is meant."""
+        return self.workspace.registry
+
+    @property
+    def place(self) -> str:
+        """The project that was given, else the configured one."""
+        return self.workspace.config.get("project")
+
     def answer(self, data: object, view: Callable[[], Sequence[RenderableType]]) -> None:
         """Answer once: ``data`` for machines, or what ``view`` makes of it for people."""
         if self.as_json:
@@ -62,9 +84,10 @@ class Session:
             output.show(*view())
 
     def close(self) -> None:
-        """Release what the client holds, if it was opened."""
-        if "client" in self.__dict__:
-            self.client.close()
+        """Release what was opened."""
+        for part in ("client", "workspace"):
+            if part in self.__dict__:
+                self.__dict__[part].close()
 
 
 def command(
