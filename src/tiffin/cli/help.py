@@ -47,8 +47,10 @@ def option_words(parameter: Any) -> str:
 
 
 def parameter_help(parameter: Any) -> str:
-    """What an option or argument means, with its default."""
+    """What an option or argument means, with its default, or that it must be given."""
     default = parameter.default
+    if parameter.required and parameter.param_type_name == "option":
+        return f"{parameter.help} [required]"
     shown = default not in (None, False, (), []) and parameter.show_default and not callable(default)
     return f"{parameter.help or ''}{f' [default: {default}]' if shown else ''}"
 

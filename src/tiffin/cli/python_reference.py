@@ -62,7 +62,7 @@ def _member(name: str, value: Any) -> Iterator[str]:
     if inspect.isclass(value):
         yield from _class(name, value)
     elif inspect.isfunction(value):
-        yield f"### {name}\n\n```python\n{name}{signature(value)}\n```\n\n{markdown(inspect.getdoc(value) or '')}\n"
+        yield f"### {name}\n\n```py\n{name}{signature(value)}\n```\n\n{markdown(inspect.getdoc(value) or '')}\n"
 
 
 def _class(name: str, kind: type) -> Iterator[str]:
@@ -73,7 +73,7 @@ def _class(name: str, kind: type) -> Iterator[str]:
     if issubclass(kind, BaseException):
         yield f"{_doc(kind)}\n"
         return
-    yield f"```python\n{name}{signature(kind)}\n```\n\n{_doc(kind)}\n"
+    yield f"```py\n{name}{signature(kind)}\n```\n\n{_doc(kind)}\n"
     listed = [_method(kind, method, value) for method, value in _methods(kind)]
     if listed:
         yield "\n".join([*listed, ""])
@@ -87,7 +87,7 @@ def _method(kind: type, name: str, value: Any) -> str:
     owner = f"{kind.__name__}." if isinstance(value, classmethod | staticmethod) else ""
     call = f"{owner}{name}{signature(getattr(kind, name))}"
     if "\n" in call:
-        code = indent(f"```python\n{call}\n```", "  ")
+        code = indent(f"```py\n{call}\n```", "  ")
         return f"- `{owner}{name}`:\n\n{code}\n\n  {words}\n"
     return f"- `{call}`: {words}"
 
@@ -167,7 +167,7 @@ def _blocks(text: str) -> Iterator[str]:
 
 def _block(block: str) -> str:
     if block.startswith(">>>"):
-        return f"```python\n{block}\n```"
+        return f"```pycon\n{block}\n```"
     if block.startswith("    "):
         return f"```text\n{inspect.cleandoc(block)}\n```"
     return block[:-1] if block.endswith("::") else block
