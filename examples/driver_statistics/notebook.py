@@ -140,4 +140,4 @@ online = client.get_online_features(
     feature_refs=features["Features"], entity_rows=[{"driver_id": 1001}, {"driver_id": 1002}, {"driver_id": 9999}]
 )
 print(online.to_dict())
-print(online.statuses())
+print({name: [str(status) for status in found] for name, found in online.statuses().items()})

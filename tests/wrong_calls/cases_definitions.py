@@ -64,7 +64,7 @@ TYPES = [
         InvalidDefinition,
         ("INT64_LIST", "cannot be a key"),
     ),
-    Wrong("a negative maximum age", lambda w: w.trips(max_age=-1), InvalidDefinition, ("max_age", "negative", "-1")),
+    Wrong("a negative maximum age", lambda w: w.trips(max_age=-1), InvalidDefinition, ("max_age", "positive", "-1")),
     Wrong("a maximum age in words", lambda w: w.trips(max_age="1 day"), InvalidDefinition, ("'1 day'", "timedelta")),
 ]
 
@@ -192,7 +192,7 @@ CHANGES = [
     Wrong("back to no revision", lambda w: w.client.rollback("trips", 9), NotFound, ("9", "trips")),
     Wrong("the history of nothing", lambda w: w.client.history("trip"), NotFound, ("'trip'", "'trips'")),
     Wrong("archiving the default", lambda w: w.client.archive_project("default"), FailedPrecondition, ("default",)),
-    Wrong("archiving nothing", lambda w: w.client.archive_project("olde"), NotFound, ("'olde'", "'old'")),
+    Wrong("archiving nothing", lambda w: w.client.archive_project("olde"), NotFound, ("'olde'", "'default'")),
     Wrong(
         "applying to an archive",
         lambda w: w.client.apply(Entity("boat"), project="old"),

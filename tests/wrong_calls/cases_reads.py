@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.wrong_calls.world import Wrong, asked, at
-from tiffin.errors import InvalidArgument, InvalidData, InvalidReference, NotFound, StorageError, Unsupported
+from tiffin.errors import InvalidArgument, InvalidReference, NotFound, StorageError, Unsupported
 
 RATING = ["trips:rating"]
 ROW = [{"driver_id": 1001}]
@@ -194,7 +194,6 @@ ONLINE = [
 
 JOBS = [
     Wrong("an unknown job", lambda w: w.client.get_job("42"), NotFound, ("42",)),
-    Wrong("an unknown table's jobs", lambda w: w.client.list_jobs(table_name="trip"), NotFound, ("'trip'",)),
     Wrong("an unknown table to fill", lambda w: w.client.materialize(["trip"]), NotFound, ("'trip'", "'trips'")),
     Wrong(
         "an end before its start",
@@ -205,14 +204,6 @@ JOBS = [
     Wrong(
         "a start in words", lambda w: w.client.materialize(["trips"], "monday", at(1)), InvalidArgument, ("'monday'",)
     ),
-    Wrong(
-        "a stream that is not declared",
-        lambda w: w.client.start_stream_to_online_ingestion("trips"),
-        Unsupported,
-        ("trips",),
-    ),
 ]
-
-assert InvalidData.status == InvalidArgument.status
 
 CASES = [*REFERENCES, *QUESTIONS, *ONLINE, *JOBS]
