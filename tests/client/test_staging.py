@@ -59,7 +59,7 @@ def test_what_cannot_be_staged_is_told(tmp_path: Path) -> None:
         stage_entities_to_fs(FRAME.rename({"event_timestamp": "event_timestamps"}), str(tmp_path))
     with pytest.raises(InvalidData, match="holds String, not instants"):
         stage_entities_to_fs(pl.DataFrame({"event_timestamp": ["2026-09-01"]}), str(tmp_path))
-    with pytest.raises(InvalidArgument, match="A int is not a frame"):
+    with pytest.raises(InvalidArgument, match="builtins.int cannot be read as a table"):
         stage_entities_to_fs(5, str(tmp_path))
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="cannot be written"):

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from tiffin.definitions.format import ParquetFormat
 from tiffin.definitions.source import BigQuerySource, FileSource
-from tiffin.errors import InvalidArgument, InvalidData, StorageError, Unsupported, closest
-
-if TYPE_CHECKING:
-    import polars as pl
+from tiffin.errors import InvalidData, StorageError, Unsupported, closest
 
 #: The column of instants that a staged frame must have.
 TIMESTAMP_COLUMN: Final = "event_timestamp"
@@ -26,7 +23,9 @@ def stage_entities_to_fs(entity_source: Any, staging_location: str, config: obje
     The frame needs the column ``event_timestamp`` of instants, naive ones in UTC, which keep their microseconds; the
     frame itself is not changed. ``config`` is accepted for programs written for Feast, an instance or the class.
     """
-    frame = _frame(entity_source)
+    from tiffin.frames import lazy_frame
+
+    frame = lazy_frame(entity_source, field="entity_source").collect()
     if TIMESTAMP_COLUMN not in frame.columns:
         raise InvalidData(
             f"The entity source has no column {TIMESTAMP_COLUMN!r}.",
@@ -53,23 +52,6 @@ def stage_entities_to_fs(entity_source: Any, staging_location: str, config: obje
 def stage_entities_to_bq(entity_source: Any, project: str, dataset: str) -> BigQuerySource:
     """Write a frame as a table of BigQuery: refused, since this version is not connected to BigQuery."""
     raise Unsupported(
-        f"Staging entities in the BigQuery dataset {project}.{dataset} is not supported: this version reads files only.",
+        f"Staging entities in the BigQuery dataset {project}.{dataset} is not supported in this version.",
         hint="Use stage_entities_to_fs, or hand the frame itself to get_historical_features.",
     )
-
-
-def _frame(source: Any) -> pl.DataFrame:
-    import polars as pl
-
-    if isinstance(source, pl.LazyFrame):
-        return source.collect()
-    is_pandas = type(source).__module__.partition(".")[0] == "pandas"
-    try:
-        # Pandas' own Arrow export would bring the index along as a column.
-        return pl.from_pandas(source) if is_pandas else pl.DataFrame(source)
-    except (TypeError, ValueError) as error:
-        raise InvalidArgument(
-            f"A {type(source).__name__} is not a frame of entities: {error}.",
-            field="entity_source",
-            hint="Give a pandas, Polars or Arrow frame.",
-        ) from error
