@@ -8,12 +8,13 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
-from tiffin.definitions.schema import Column
+from tiffin.definitions import schema
 from tiffin.errors import CorruptData
 from tiffin.online.layout import BIAS, HAS_NULLS, HEADER, OFFSET_BYTES, Layout, is_variable, width
 from tiffin.types import TYPE_NAMES, ValueType
 
 Blob = Callable[[bytes], Any]
+Column = Sequence[Any]
 
 _RANK_TAIL: Final = 24
 
@@ -39,55 +40,74 @@ class Decoder:
     written (semantics, section 4).
     """
 
-    def __init__(self, layout: Layout, wanted: Sequence[Column]) -> None:
+    def __init__(self, layout: Layout, wanted: Sequence[schema.Column]) -> None:
         slots, form = _compile(layout, wanted)
         self._unpack = struct.Struct(form).unpack_from
         self._variable_start = struct.calcsize(form)
         self._no_nulls = bytes(layout.null_bytes)
         self._slots = slots
-        #: One a wanted feature: whether values of this layout hold it.
-        self.present: tuple[bool, ...] = tuple(slot is not None for slot in slots)
+        scalars = [slot.field for slot in slots if slot is not None and slot.blob is None]
+        # Where all is there and nothing varies in width, the unpacked fields are the columns.
+        self._plain = scalars if len(scalars) == len(slots) else None
+        #: Whether values of this layout hold every wanted feature.
+        self.complete = None not in slots
 
-    def columns(self, values: Sequence[bytes]) -> tuple[list[int], list[Sequence[Any] | None], list[list[int] | None]]:
+    def columns(self, values: Sequence[bytes]) -> tuple[list[int], list[Column | None], list[list[int]] | None]:
         """Event times, a column a wanted feature (None where absent), and the rows in which each is null.
 
         ``values`` must not be empty and must all have this layout. Null values are None in their column; timestamps
-        are UTC microseconds. CorruptData where bytes are cut short.
+        are UTC microseconds. The last is None where no value is null. CorruptData where bytes are cut short.
         """
         try:
-            fields = list(zip(*map(self._unpack, values), strict=True))
-        except struct.error as error:
-            raise CorruptData(f"A value of the online store is cut short: {error}.") from error
+            return self._columns(values)
+        except (struct.error, UnicodeDecodeError) as error:
+            raise CorruptData(
+                f"A value of the online store cannot be read: {error}.", hint="Materialize the table again."
+            ) from error
+
+    def _columns(self, values: Sequence[bytes]) -> tuple[list[int], list[Column | None], list[list[int]] | None]:
+        fields = list(zip(*map(self._unpack, values), strict=True))
         events = [event - BIAS for event in fields[0]]
         nulls = fields[1]
         clean = nulls.count(self._no_nulls) == len(nulls)
-        columns: list[Sequence[Any] | None] = []
-        empty: list[list[int] | None] = []
-        for slot in self._slots:
-            if slot is None:
-                columns.append(None)
-                empty.append(None)
-                continue
-            at = [] if clean else [row for row, bits in enumerate(nulls) if bits[slot.byte] & slot.mask]
-            column = self._variable(slot, fields, values) if slot.blob else fields[slot.field]
-            if at:
-                column = list(column)
-                for row in at:
-                    column[row] = None
-            columns.append(column)
-            empty.append(at or None)
-        return events, columns, empty
+        if clean and self._plain is not None:
+            return events, [fields[field] for field in self._plain], None
+        columns = [self._column(slot, fields, values) for slot in self._slots]
+        if clean:
+            return events, columns, None
+        empty = [_null_rows(slot, nulls) for slot in self._slots]
+        return events, [_without(column, rows) for column, rows in zip(columns, empty, strict=True)], empty
 
-    def _variable(self, slot: _Slot, fields: list[tuple[Any, ...]], values: Sequence[bytes]) -> list[Any]:
+    def _column(self, slot: _Slot | None, fields: list[tuple[Any, ...]], values: Sequence[bytes]) -> Column | None:
+        if slot is None:
+            return None
+        return fields[slot.field] if slot.blob is None else self._variable(slot.blob, slot, fields, values)
+
+    def _variable(self, blob: Blob, slot: _Slot, fields: list[tuple[Any, ...]], values: Sequence[bytes]) -> Column:
         base = self._variable_start
         starts = fields[slot.start] if slot.start >= 0 else (0,) * len(values)
-        blob = slot.blob
-        assert blob is not None
         rows = zip(values, starts, fields[slot.field], strict=True)
         return [blob(value[base + start : base + end]) for value, start, end in rows]
 
 
-def _compile(layout: Layout, wanted: Sequence[Column]) -> tuple[list[_Slot | None], str]:
+def _null_rows(slot: _Slot | None, bitmaps: Sequence[bytes]) -> list[int]:
+    if slot is None:
+        return []
+    byte, mask = slot.byte, slot.mask
+    return [row for row, bits in enumerate(bitmaps) if bits[byte] & mask]
+
+
+def _without(column: Column | None, rows: list[int]) -> Column | None:
+    """A column with None in some rows."""
+    if column is None or not rows:
+        return column
+    changed = list(column)
+    for row in rows:
+        changed[row] = None
+    return changed
+
+
+def _compile(layout: Layout, wanted: Sequence[schema.Column]) -> tuple[list[_Slot | None], str]:
     """The slots of the wanted features, and a struct that unpacks only what they need."""
     position = {name: at for at, (name, _) in enumerate(layout.features)}
     found = [

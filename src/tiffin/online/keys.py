@@ -10,7 +10,7 @@ import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 import numpy as np
@@ -23,37 +23,46 @@ from tiffin.online.layout import OFFSET_BYTES
 from tiffin.types import TYPE_NAMES, ValueType
 
 _WHOLE: Final = re.compile(r"[+-]?[0-9]{1,20}")
-_BITS: Final = {ValueType.INT32: 31, ValueType.INT64: 63}
+_LIMITS: Final = {ValueType.INT32: 1 << 31, ValueType.INT64: 1 << 63}
 _TRUTH: Final = {"true": True, "false": False}
 #: A float beyond this does not tell one integer from the next.
 _EXACT: Final = 2**53
 
 
-def coerce(values: Sequence[Any], entity: Column) -> list[Any]:
-    """Values in the entity's type, timestamps as UTC microseconds, None for nulls.
+class Coercion:
+    """Turns what callers give for one entity into its type."""
 
-    InvalidArgument names the first that does not fit.
-    """
-    plain = _PLAIN.get(entity.dtype)
-    if plain is not None and set(map(type, values)) == {plain}:
-        bits = _BITS.get(entity.dtype)
-        if bits is None or (-(1 << bits) <= min(values) and max(values) < 1 << bits):
-            return list(values)
-    return [coerce_one(value, entity) for value in values]
+    def __init__(self, entity: Column) -> None:
+        self.name = entity.name
+        self._dtype = entity.dtype
+        self._convert = _CONVERSIONS[entity.dtype]
+        # Values of exactly this Python type need no more than a check of range.
+        self._plain = {_PLAIN.get(entity.dtype)}
+        self._limit = _LIMITS.get(entity.dtype)
 
+    def column(self, values: Sequence[Any]) -> list[Any]:
+        """Values in the entity's type, timestamps as UTC microseconds, None for nulls.
 
-def coerce_one(value: Any, entity: Column) -> Any:
-    """One value in the entity's type, None for a null."""
-    if is_null(value):
-        return None
-    found = _COERCIONS[entity.dtype](value)
-    if found is None:
-        raise InvalidArgument(
-            f"Entity {entity.name!r} is {entity.dtype.name}, which {value!r} is not.",
-            field=entity.name,
-            hint=_HINTS.get(entity.dtype, ""),
-        )
-    return found
+        InvalidArgument names the first that does not fit.
+        """
+        if set(map(type, values)) == self._plain:
+            limit = self._limit
+            if limit is None or (-limit <= min(values) and max(values) < limit):
+                return list(values)
+        return [self.one(value) for value in values]
+
+    def one(self, value: Any) -> Any:
+        """One value in the entity's type, None for a null."""
+        if is_null(value):
+            return None
+        found = self._convert(value)
+        if found is None:
+            raise InvalidArgument(
+                f"Entity {self.name!r} is {self._dtype.name}, which {value!r} is not.",
+                field=self.name,
+                hint=_HINTS.get(self._dtype, ""),
+            )
+        return found
 
 
 def is_null(value: Any) -> bool:
@@ -69,7 +78,7 @@ def is_null(value: Any) -> bool:
     return isinstance(differs, bool | np.bool_) and bool(differs)
 
 
-def _integer(bits: int, value: Any) -> int | None:
+def _integer(limit: int, value: Any) -> int | None:
     whole: int | None = None
     if isinstance(value, str):
         whole = int(value) if _WHOLE.fullmatch(value) else None
@@ -78,7 +87,7 @@ def _integer(bits: int, value: Any) -> int | None:
         whole = int(number) if abs(number) <= _EXACT and number.is_integer() else None
     elif isinstance(value, int | np.integer) and not isinstance(value, bool):
         whole = int(value)
-    return whole if whole is not None and -(1 << bits) <= whole < 1 << bits else None
+    return whole if whole is not None and -limit <= whole < limit else None
 
 
 def _text(value: Any) -> str | None:
@@ -104,15 +113,14 @@ def _instant(value: Any) -> int | None:
     return micros if -(1 << 63) < micros < 1 << 63 else None
 
 
-_COERCIONS: Final[Mapping[ValueType, Callable[[Any], Any]]] = {
-    ValueType.INT32: lambda value: _integer(31, value),
-    ValueType.INT64: lambda value: _integer(63, value),
+_CONVERSIONS: Final[Mapping[ValueType, Callable[[Any], Any]]] = {
+    ValueType.INT32: partial(_integer, _LIMITS[ValueType.INT32]),
+    ValueType.INT64: partial(_integer, _LIMITS[ValueType.INT64]),
     ValueType.STRING: _text,
     ValueType.BYTES: _bytes,
     ValueType.BOOL: _truth,
     ValueType.UNIX_TIMESTAMP: _instant,
 }
-#: Types whose values of exactly this Python type need no more than a check of range.
 _PLAIN: Final = {ValueType.INT32: int, ValueType.INT64: int, ValueType.STRING: str, ValueType.BYTES: bytes}
 _HINTS: Final = {
     ValueType.INT32: "Give a whole number from -2147483648 to 2147483647.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-_TIMESTAMPS: Final = {ValueType.UNIX_TIMESTAMP, ValueType.UNIX_TIMESTAMP_LIST}
+_TIMESTAMP: Final = ValueType.UNIX_TIMESTAMP
+_TIMESTAMP_LIST: Final = ValueType.UNIX_TIMESTAMP_LIST
 #: pandas' types that hold integers and booleans beside nulls.
 _NULLABLE: Final = {ValueType.INT32: "Int32", ValueType.INT64: "Int64", ValueType.BOOL: "boolean"}
 
@@ -42,11 +44,17 @@ class OnlineResponse:
     def to_dict(self) -> dict[str, list[Any]]:
         """``{"driver_id": [...], "table:feature": [...]}``."""
         columns = self.columns
-        answer: dict[str, list[Any]] = {}
-        for name, values in columns.entities.items():
-            answer[name] = _shown(values, columns.entity_types[name])
-        for name, dtype, values in zip(columns.names, columns.dtypes, columns.values, strict=True):
-            answer[name] = _shown(values, dtype)
+        entities = columns.entities
+        answer = dict(zip((*entities, *columns.names), map(list, (*entities.values(), *columns.values)), strict=True))
+        for name, dtype in columns.entity_types.items():
+            if dtype is _TIMESTAMP:
+                answer[name] = _datetimes(answer[name])
+        if _TIMESTAMP in columns.dtypes or _TIMESTAMP_LIST in columns.dtypes:
+            for name, dtype in zip(columns.names, columns.dtypes, strict=True):
+                if dtype is _TIMESTAMP:
+                    answer[name] = _datetimes(answer[name])
+                elif dtype is _TIMESTAMP_LIST:
+                    answer[name] = [None if items is None else _datetimes(items) for items in answer[name]]
         return answer
 
     def statuses(self) -> dict[str, list[Status]]:
@@ -56,13 +64,10 @@ class OnlineResponse:
         answer.update((name, list(found)) for name, found in zip(columns.names, columns.statuses, strict=True))
         return answer
 
-    def event_timestamps(self) -> dict[str, list[Any]]:
+    def event_timestamps(self) -> dict[str, list[datetime | None]]:
         """The event time of every feature's row as an aware datetime, None where nothing was found."""
         columns = self.columns
-        return {
-            name: _shown(times, ValueType.UNIX_TIMESTAMP)
-            for name, times in zip(columns.names, columns.event_times, strict=True)
-        }
+        return {name: _datetimes(times) for name, times in zip(columns.names, columns.event_times, strict=True)}
 
     @property
     def field_values(self) -> list[FieldValues]:
@@ -107,14 +112,9 @@ def _entity_status(value: Any) -> Status:
     return Status.NULL_VALUE if value is None else Status.PRESENT
 
 
-def _shown(values: Sequence[Any], dtype: ValueType) -> list[Any]:
-    """A column of its own, which the caller may change; timestamps as datetimes."""
-    if dtype not in _TIMESTAMPS:
-        return list(values)
+def _datetimes(micros: Sequence[int | None]) -> list[datetime | None]:
     try:
-        if dtype.is_list:
-            return [None if items is None else list(map(_datetime, items)) for items in values]
-        return list(map(_datetime, values))
+        return [None if instant is None else clock.to_datetime(instant) for instant in micros]
     except OverflowError as error:
         raise InvalidArgument(
             "A timestamp lies outside the years 1 to 9999, which a datetime cannot hold.",
@@ -122,14 +122,10 @@ def _shown(values: Sequence[Any], dtype: ValueType) -> list[Any]:
         ) from error
 
 
-def _datetime(micros: int | None) -> Any:
-    return None if micros is None else clock.to_datetime(micros)
-
-
 def _series(name: str, values: Sequence[Any], dtype: ValueType) -> pl.Series:
     import polars as pl
 
-    if dtype not in _TIMESTAMPS:
+    if dtype is not _TIMESTAMP and dtype is not _TIMESTAMP_LIST:
         return pl.Series(name, values, dtype=polars_type(dtype))
     micros = pl.List(pl.Int64()) if dtype.is_list else pl.Int64()
     return pl.Series(name, values, dtype=micros).cast(polars_type(dtype))
