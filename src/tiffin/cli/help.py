@@ -20,7 +20,7 @@ def render(command: Any, context: Any) -> str:
     """The help of a command or group, in colour; ``typer.echo`` takes the colours out where they cannot be shown."""
     summary, _, rest = (command.help or "").partition("\n\n")
     blocks = [typer.style(_fold(summary), bold=True), *(_fold(paragraph) for paragraph in _paragraphs(rest))]
-    blocks.append(f"{_title('Usage')} {context.command_path} {' '.join(command.collect_usage_pieces(context))}")
+    blocks.append(f"{_title('Usage')} {usage(command, context)}")
     sections = list(_sections(command, context))
     left = min(max(len(name) for _, rows in sections for name, _ in rows), _LEFT) + 2
     for title, rows in sections:
@@ -29,6 +29,12 @@ def render(command: Any, context: Any) -> str:
         title, _, lines = command.epilog.partition("\n")
         blocks.append("\n".join([_title(title.rstrip(":")), *(f"  {line}" for line in lines.splitlines())]))
     return "\n\n".join(blocks)
+
+
+def usage(command: Any, context: Any) -> str:
+    """How a command is called: ``tiffin ingest [OPTIONS] TABLE SOURCE``."""
+    rest = ["COMMAND"] if hasattr(command, "commands") else map(option_words, parameters(command, context, "argument"))
+    return " ".join([context.command_path, "[OPTIONS]", *rest])
 
 
 def show(command: Any, context: Any) -> None:

@@ -9,21 +9,23 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from tiffin.cli.view import Cell, count, facts, labels, mark, moment, table
+from tiffin.cli.plan_view import difference_line
+from tiffin.cli.view import Cell, count, facts, labels, moment, table
 from tiffin.definitions.definition import Definition
 from tiffin.definitions.entity import Entity
 from tiffin.definitions.feature_service import FeatureService
 from tiffin.definitions.feature_table import FeatureTable
 from tiffin.definitions.source import BigQuerySource, FileSource, KafkaSource, KinesisSource
 from tiffin.registry.base import Revision
+from tiffin.registry.diff import differences
 
 
 def listing(found: Sequence[Definition]) -> list[RenderableType]:
     """Definitions of one kind, one a line."""
     if not found:
         return ["None are registered."]
-    columns = ["name", *_columns(found[0])]
-    return [table(columns, ([Text(_name(item), "bold"), *_cells(item)] for item in found), right=["features"])]
+    rows: list[list[Cell]] = [[Text(_name(item), "bold"), *_cells(item)] for item in found]
+    return [_without_empty(["name", *_columns(found[0])], rows, right=["features"])]
 
 
 def description(item: Definition) -> list[RenderableType]:
@@ -37,7 +39,7 @@ def description(item: Definition) -> list[RenderableType]:
         ("labels", labels(getattr(item, "labels", {}))),
     ]
     if meta is not None:
-        pairs += [("revision", f"{meta.revision}, of {moment(meta.updated)}"), ("created", moment(meta.created))]
+        pairs += [("revision", f"{meta.revision}, made {moment(meta.updated)}"), ("created", moment(meta.created))]
     parts: list[RenderableType] = [facts(pairs)]
     if isinstance(item, FeatureTable):
         rows = [
@@ -48,9 +50,15 @@ def description(item: Definition) -> list[RenderableType]:
 
 
 def history(revisions: Sequence[Revision]) -> list[RenderableType]:
-    """Revisions, oldest first."""
-    rows = [(str(each.revision), moment(each.at), each.action, each.by, each.hash[:8]) for each in revisions]
-    return [table(["revision", "at", "action", "by", "hash"], rows, right=["revision"])]
+    """Revisions, oldest first, each with what it changed."""
+    rows: list[list[Cell]] = []
+    before: Revision | None = None
+    for each in revisions:
+        changed = differences(before.definition(), each.definition()) if before is not None else ()
+        lines = Text("\n").join(map(difference_line, changed))
+        rows.append([str(each.revision), moment(each.at), each.action, each.by, lines])
+        before = each
+    return [_without_empty(["revision", "at", "action", "by", "changes"], rows, right=["revision"])]
 
 
 def span(age: timedelta | None) -> str:
@@ -113,10 +121,9 @@ def source_words(source: Any) -> str:
     return ""
 
 
-def _without_empty(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> RenderableType:
+def _without_empty(
+    columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, right: Sequence[str] = ()
+) -> RenderableType:
     """A table without the columns that nobody filled."""
     kept = [at for at in range(len(columns)) if any(row[at] for row in rows)]
-    return table([columns[at] for at in kept], ([row[at] for at in kept] for row in rows))
-
-
-__all__ = ["description", "history", "listing", "mark", "source_words", "span"]
+    return table([columns[at] for at in kept], ([row[at] for at in kept] for row in rows), right=right)

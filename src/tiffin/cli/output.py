@@ -93,7 +93,7 @@ def plain(value: object) -> Any:
 def report(error: TiffinError, *, as_json: bool) -> None:
     """Tell an error on stderr: what happened and what to do."""
     rejected = error.rejected if isinstance(error, InvalidData) else ()
-    message, hint = _as_typed(error.message), error.hint and _as_typed(error.hint)
+    message, hint = _as_typed(error.message).rstrip(), error.hint and _as_typed(error.hint)
     data = error.to_dict() | {"message": message, "hint": hint}
     fail(message, hint=hint, as_json=as_json, data=data, lines=list(_at_fault(rejected)))
 
@@ -123,11 +123,11 @@ def _fail_in_colour(message: str, hint: str | None, lines: Iterable[str]) -> Non
     grid = Table.grid(padding=(0, 1))
     grid.add_column(justify="right", no_wrap=True)
     grid.add_column(overflow="fold")
-    grid.add_row(Text("error", "bold red"), Text(message, "bold"))
+    grid.add_row(Text("error:", "bold red"), Text(message, "bold"))
     for line in lines:
         grid.add_row("", Text(line, "red"))
     if hint:
-        grid.add_row(Text("hint", "cyan"), Text(hint))
+        grid.add_row(Text("hint:", "cyan"), Text(hint))
     console(stderr=True).print(grid)
 
 

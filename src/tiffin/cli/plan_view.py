@@ -22,7 +22,8 @@ _ACTIONS: Final = {
     "rollback": ("~", "yellow"),
     "delete": ("-", "red"),
 }
-_CLASSES: Final = {"compatible": "Compatible", "breaking": "Breaking", "destructive": "Destructive"}
+#: Classes of change, from the least to the gravest; what is new has no impact on anybody yet.
+_CLASSES: Final = {"none": "New", "compatible": "Compatible", "breaking": "Breaking", "destructive": "Destructive"}
 
 
 def plan_view(plan: Plan, *, applied: bool) -> list[RenderableType]:
@@ -37,8 +38,7 @@ def plan_view(plan: Plan, *, applied: bool) -> list[RenderableType]:
     if plan.creates_project:
         parts += [Text.assemble(("+ ", "green"), ("Project ", "dim"), (plan.project, "bold")), ""]
     for impact, title in _CLASSES.items():
-        # A new object has no impact yet: nothing reads it, so it stands with what is compatible.
-        members = [each for each in changed if (each.impact if each.impact != "none" else "compatible") == impact]
+        members = [each for each in changed if each.impact == impact]
         if members:
             parts += [mark(impact, title), *(line for change in members for line in _change(change)), ""]
     parts.append(_sum(changed, same, applied=applied))
@@ -49,10 +49,12 @@ def plan_view(plan: Plan, *, applied: bool) -> list[RenderableType]:
 
 def difference_line(detail: Difference) -> Text:
     """One difference with its sign, and its class where that is not the harmless one."""
+    # A reference in the list of a service is its own value.
+    field = "feature " if detail.field == f"features.{detail.before or detail.after}" else f"{detail.field}: "
     if not detail.before:
-        line = Text.assemble(("+ ", "green"), f"{detail.field}: ", (detail.after, "green"))
+        line = Text.assemble(("+ ", "green"), field, (detail.after, "green"))
     elif not detail.after:
-        line = Text.assemble(("- ", "red"), f"{detail.field}: ", (detail.before, "red"))
+        line = Text.assemble(("- ", "red"), field, (detail.before, "red"))
     else:
         line = Text.assemble(
             ("~ ", "yellow"), f"{detail.field}: ", (detail.before, "red"), " → ", (detail.after, "green")

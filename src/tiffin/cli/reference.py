@@ -79,13 +79,12 @@ def _section(path: str, command: Any) -> str:
     lines += [paragraph + "\n" for paragraph in rest.split("\n\n") if paragraph.strip()]
     if hasattr(command, "commands"):
         return "\n".join(lines)
-    usage = [help_page.option_words(each) for each in _parameters(command, "argument")]
     lines += [
         "```console",
         *command.epilog.splitlines()[1:],
         "```",
         "",
-        f"`{' '.join([path, '[OPTIONS]', *usage])}`",
+        f"`{help_page.usage(command, typer.Context(command, info_name=path))}`",
         "",
     ]
     own = [each for each in _options(command) if not _SHARED & set(each.opts)]

@@ -35,7 +35,7 @@ def migrate(session: Session) -> None:
     version = session.registry.store.version()
     session.answer(
         {"schema": SCHEMA_VERSION, "version": version},
-        lambda: [f"The registry has schema {SCHEMA_VERSION} and has been changed {version} times."],
+        lambda: [f"The registry has schema {SCHEMA_VERSION}; changes so far: {version}."],
     )
 
 

@@ -30,18 +30,18 @@ def search(
 
 
 def _listing(found: list[FeatureInfo]) -> list[RenderableType]:
-    from tiffin.cli.view import labels, table, words
+    from tiffin.cli.view import table, words
 
     if not found:
         return ["Nothing found."]
+    several = len({each.project for each in found}) > 1
     rows = [
         (
-            words((f"{each.project}/", "dim"), f"{each.feature_table}:", (each.name, "bold")),
+            words((f"{each.project}/" if several else "", "dim"), f"{each.feature_table}:", (each.name, "bold")),
             each.dtype.name,
             ", ".join(each.entities),
             each.description,
-            each.owner or labels(each.labels),
         )
         for each in found
     ]
-    return [table(["feature", "type", "entities", "description", "owner"], rows)]
+    return [table(["feature", "type", "entities", "description"], rows)]

@@ -27,6 +27,7 @@ STYLES: Final[Mapping[str, str]] = {
     "NULL_VALUE": "dim",
     "NOT_FOUND": "red",
     "OUTSIDE_MAX_AGE": "yellow",
+    "none": "bold green",
     "compatible": "green",
     "breaking": "bold yellow",
     "destructive": "bold red",
