@@ -93,9 +93,12 @@ def test_projects(applied: Path, tiffin: Tiffin) -> None:
 
 
 def test_search(applied: Path, tiffin: Tiffin) -> None:
-    assert "default/driver_statistics:rating" in tiffin("search", "stars").out
+    assert "driver_statistics:rating " in tiffin("search", "stars").out
     assert tiffin("search", "RATING", "--json").json[0]["ref"] == "default/driver_statistics:rating"
     assert tiffin("search", "nonsense").out == "Nothing found.\n"
+    tiffin("apply", "-p", "rides")
+    assert "rides/driver_statistics:rating" in tiffin("search", "stars").out
+    assert "default" not in tiffin("search", "stars", "-p", "rides").out
 
 
 def test_the_registry_is_carried_elsewhere(applied: Path, tiffin: Tiffin, tmp_path: Path) -> None:

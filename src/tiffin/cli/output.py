@@ -42,11 +42,22 @@ def console(*, stderr: bool = False) -> Console:
     return Console(file=stream, width=None if folded else _UNFOLDED, highlight=False, markup=False, emoji=False)
 
 
+def fits(part: RenderableType) -> bool:
+    """Whether something can be shown on stdout without folding its lines."""
+    screen = console()
+    free = screen.options.update(width=_UNFOLDED)
+    return screen.measure(part, options=free).maximum <= screen.width
+
+
 def show(*parts: RenderableType) -> None:
     """Print for a person, on stdout."""
     out = console()
-    for part in parts:
-        out.print(part)
+    with out.capture() as captured:
+        for part in parts:
+            out.print(part)
+    # Tables fill their last column up with blanks, which disturb what reads a pipe.
+    lines = captured.get().splitlines()
+    sys.stdout.write("".join(f"{line if out.is_terminal else line.rstrip()}\n" for line in lines))
 
 
 def note(line: str) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from tiffin import clock
+from tiffin.cli import output
 from tiffin.cli.view import Cell, count, mark, table
 from tiffin.online.read import Status
 
@@ -18,45 +20,69 @@ if TYPE_CHECKING:
 
     from tiffin.online.response import OnlineResponse
 
-#: Rows and columns of a training set that are shown; all of it is in the files.
+#: Rows of a training set that are shown, in as many columns as fit; all of it is in the files.
 _ROWS: Final = 10
-_COLUMNS: Final = 8
+
+Columns = Mapping[str, Sequence[Any]]
 
 
 def training_set(frame: pl.DataFrame, uri: str) -> list[RenderableType]:
     """The first rows, how large the whole is, and where."""
-    names = frame.columns[:_COLUMNS]
-    numbers = [name for name in names if frame.schema[name].is_numeric()]
-    rows = [[_shown(value) for value in row] for row in frame.select(names).head(_ROWS).rows()]
+    names = frame.columns
+    head = _head(frame, names)
+    while len(names) > 1 and not output.fits(head):
+        names = names[:-1]
+        head = _head(frame, names)
     more = [f"… of {count(frame.height, 'row')}, {len(frame.columns)} columns"]
-    hidden = frame.height > _ROWS or len(frame.columns) > _COLUMNS
+    hidden = frame.height > _ROWS or len(names) < len(frame.columns)
     size = Text.assemble(("✓ ", "green"), f"{count(frame.height, 'row')} in {uri}")
-    head = [_two_lines(name, "__") for name in names]
-    right = [_two_lines(name, "__") for name in numbers]
-    return [table(head, rows, right=right), *(more if hidden else []), "", size]
+    return [head, *(more if hidden else []), "", size]
+
+
+def _head(frame: pl.DataFrame, names: list[str]) -> Table:
+    """The first rows of some columns."""
+    rows = [[_shown(value) for value in row] for row in frame.select(names).head(_ROWS).rows()]
+    numbers = [_two_lines(name, "__") for name in names if frame.schema[name].is_numeric()]
+    return table([_two_lines(name, "__") for name in names], rows, right=numbers)
 
 
 def online_answer(response: OnlineResponse) -> list[RenderableType]:
-    """A column a feature, coloured by status; a single row is turned, with a line a feature."""
+    """A row a line with a column a feature, coloured by status; where that is too wide, a feature a line."""
+    rows = response.columns.rows
     values, statuses, times = response.to_dict(), response.statuses(), response.event_timestamps()
     entities = [name for name in values if name not in times]
-    if response.columns.rows == 1:
-        lines = [
-            [name, _value(values[name][0], statuses[name][0]), mark(statuses[name][0]), _time(times[name][0])]
-            for name in times
-        ]
-        keys = Text(", ".join(f"{name} = {values[name][0]}" for name in entities), "bold")
-        return [keys, "", table(["feature", "value", "status", "event time"], lines, right=["value"])]
-    rows = [
+    lines = [
         [
             *(_bold(values[name][at]) for name in entities),
             *(_value(values[name][at], statuses[name][at]) for name in times),
             _time(max((found for name in times if (found := times[name][at]) is not None), default=None)),
         ]
-        for at in range(response.columns.rows)
+        for at in range(rows)
     ]
     heads = [*entities, *(_two_lines(name, ":") for name in times), "latest event"]
-    return [table(heads, rows, right=heads[len(entities) : -1])]
+    wide = table(heads, lines, right=heads[len(entities) : -1])
+    if rows != 1 and output.fits(wide):
+        return [wide]
+    return [part for at in range(rows) for part in _upright(at, entities, values, statuses, times)]
+
+
+def _upright(
+    at: int, entities: list[str], values: Columns, statuses: Columns, times: Columns
+) -> Iterator[RenderableType]:
+    """One row with a feature a line."""
+    if at:
+        yield ""
+    lines = [
+        [
+            name,
+            _shown(values[name][at]) if statuses[name][at] is Status.PRESENT else "",
+            mark(statuses[name][at]),
+            _time(times[name][at]),
+        ]
+        for name in times
+    ]
+    yield Text(", ".join(f"{name} = {values[name][at]}" for name in entities), "bold")
+    yield table(["feature", "value", "status", "event time"], lines, right=["value"])
 
 
 def _value(value: Any, status: Status) -> Cell:
