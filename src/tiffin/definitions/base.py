@@ -31,6 +31,10 @@ class Value(msgspec.Struct, eq=False, rename="camel", omit_defaults=True, forbid
             return NotImplemented
         return self._canonical() == other._canonical()
 
+    def __ne__(self, other: object) -> bool:
+        # the structs' own __ne__ compares identities, and would win over the opposite of __eq__
+        return not self == other
+
     __hash__ = None  # type: ignore[assignment]  # mutable values must not be keys
 
     def __setattr__(self, name: str, value: Any) -> None:

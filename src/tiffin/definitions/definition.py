@@ -19,7 +19,7 @@ import yaml
 
 from tiffin import clock
 from tiffin.definitions.base import Meta, Value
-from tiffin.errors import InvalidDefinition
+from tiffin.errors import InvalidArgument, InvalidDefinition
 from tiffin.types import ValueType
 
 D = TypeVar("D", bound="Definition")
@@ -29,6 +29,19 @@ _USER_KEYS: Final = frozenset({"labels", "fieldMapping"})
 #: Names of Python's attributes that documents spell otherwise.
 _ALIASES: Final = {"dtype": "valueType"}
 _INSTANTS: Final = frozenset({"created", "updated"})
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts so that they are read back exactly."""
+
+
+def _represent_text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
+    # Outside double quotes, line breaks other than a newline are read.
+    style = '"' if any(mark in value for mark in "\r\x85\u2028\u2029") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 class Definition(Value):
@@ -81,7 +94,7 @@ class Definition(Value):
 
     def to_yaml(self) -> str:
         """The document as YAML; :meth:`from_yaml` reads it back exactly."""
-        return yaml.safe_dump(self.to_document(), sort_keys=False, allow_unicode=True, width=120)
+        return yaml.dump(self.to_document(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
     @classmethod
     def from_spec(cls: type[D], spec: object, meta: Meta | None = None) -> D:
@@ -183,7 +196,7 @@ def _camel(key: str) -> str:
 
 def _span(value: object) -> object:
     seconds = re.fullmatch(r"(\d+)(?:\.(\d{1,6}))?s?", str(value).strip())
-    if seconds is None or len(seconds[1]) > 15:  # longer ones are beyond every limit
+    if seconds is None or len(seconds[1]) > 12:  # longer ones are beyond every limit
         return value
     return timedelta(seconds=int(seconds[1]), microseconds=int((seconds[2] or "0").ljust(6, "0")))
 
@@ -193,8 +206,10 @@ def _meta(data: object) -> Meta | None:
         return None
     if not isinstance(data, dict):
         raise InvalidDefinition(f"meta must be a mapping, got {data!r}.", field="meta")
-    plain = {k: clock.to_micros(v, field=f"meta.{k}") if k in _INSTANTS else v for k, v in data.items()}
     try:
+        plain = {k: clock.to_micros(v, field=f"meta.{k}") if k in _INSTANTS else v for k, v in data.items()}
         return msgspec.convert(plain, Meta)
+    except InvalidArgument as error:
+        raise InvalidDefinition(error.message, field=error.field, hint=error.hint) from None
     except msgspec.ValidationError as error:
         raise InvalidDefinition(f"meta cannot be read: {error}.", field="meta") from None

@@ -170,6 +170,6 @@ def _max_age(value: Any) -> timedelta | None:
         )
     if not timedelta(0) <= span <= _LONGEST:
         raise InvalidDefinition(
-            f"max_age must be positive and at most {_LONGEST.days} days, got {value!r}.", field="max_age"
+            f"max_age must not be negative, and at most {_LONGEST.days} days, got {value!r}.", field="max_age"
         )
     return span or None
