@@ -46,7 +46,7 @@ class Environment:
         self._changed = threading.Condition()
 
     def get(self, prefix: bytes, keys: Sequence[bytes]) -> list[bytes | None]:
-        """The values of ``prefix + key`` for all keys, of one instant. lmdb.BadValsizeError where a key is too long."""
+        """The values of ``prefix + key`` for all keys, of one instant."""
         while True:
             env = self._enter()
             try:
@@ -57,8 +57,6 @@ class Environment:
                     return [find(prefix + key) for key in keys]
             except lmdb.MapResizedError:
                 grown = True
-            except lmdb.BadValsizeError:
-                raise
             except lmdb.Error as error:
                 grown = self._after_read_error(env, error)
             finally:

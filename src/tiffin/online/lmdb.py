@@ -7,8 +7,6 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import lmdb
-
 from tiffin.errors import FailedPrecondition, InvalidConfig
 from tiffin.online import keyspace
 from tiffin.online.base import TableId, WriteResult
@@ -67,10 +65,9 @@ class LmdbStore:
         prefix = self._prefixes.get(table) or self._prefix(table)
         if prefix is None:
             return [None] * len(keys)
-        try:
-            return self._environment.get(prefix, keys)
-        except lmdb.BadValsizeError:
+        if max(map(len, keys), default=0) > keyspace.KEY_LIMIT:
             return self._read_long(prefix, keys)
+        return self._environment.get(prefix, keys)
 
     def _read_long(self, prefix: bytes, keys: Sequence[bytes]) -> list[bytes | None]:
         """As :meth:`read`, where some keys are longer than LMDB takes."""
