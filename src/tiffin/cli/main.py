@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from types import TracebackType
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
@@ -100,6 +101,12 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> N
     output.note(f"warning: {message}" if issubclass(category, TiffinWarning) else f"{category.__name__}: {message}")
 
 
+def _show_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What is not an error of Tiffin's tree is a mistake of Tiffin's: all there is to know of it, and whose it is."""
+    sys.__excepthook__(kind, error, trace)
+    output.note("This is a fault of Tiffin, not of the command: please report it with the lines above.")
+
+
 def _silence_stdout() -> None:
     """Nobody reads any more: let the interpreter's last flush go nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -132,6 +139,7 @@ def _root(
 
 def run() -> NoReturn:
     """The entry point ``tiffin``."""
+    sys.excepthook = _show_fault
     try:
         get_command(app).main()
     except KeyboardInterrupt:
