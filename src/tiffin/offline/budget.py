@@ -1,0 +1,33 @@
+"""Budgets: how many bytes a frame takes in memory, roughly, before it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import polars as pl
+
+#: Bytes of a value whose length varies: a short text, or a short list.
+_TEXT: Final = 40
+_LIST: Final = 96
+_WIDTHS: Final = {pl.Int32: 4, pl.Float32: 4, pl.Boolean: 1, pl.String: _TEXT, pl.Binary: _TEXT}
+
+#: Sorting and matching hold this many copies of what they look at.
+COPIES: Final = 4
+#: Neither pieces nor ranges are cut smaller than this many rows.
+LEAST_ROWS: Final = 4_096
+
+
+def width(types: Iterable[pl.DataType]) -> int:
+    """The bytes of one row."""
+    return sum(_LIST if isinstance(dtype, pl.List) else _WIDTHS.get(type(dtype), 8) for dtype in types)
+
+
+def rows_within(budget: int, row_bytes: int) -> int:
+    """How many rows fit into a budget."""
+    return max(LEAST_ROWS, budget // max(row_bytes, 1))
+
+
+def buckets_within(budget: int, total_bytes: int) -> int:
+    """Into how many buckets a total is divided so that each fits into a budget."""
+    return max(1, -(-total_bytes // max(budget, 1)))

@@ -1,0 +1,192 @@
+"""Columns: how the raw columns of a source become the canonical ones (semantics, sections 1 and 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import polars as pl
+
+from tiffin.coerce import Coercion, coercion
+from tiffin.definitions.schema import (
+    CREATED_TS,
+    DELETED,
+    EVENT_TS,
+    INGESTED_AT,
+    INGESTED_AT_COLUMN,
+    ROW,
+    ROW_COLUMN,
+    Column,
+    TableSchema,
+)
+from tiffin.errors import InvalidData, InvalidDefinition, closest
+from tiffin.types import ValueType, polars_type
+
+#: The type of every instant.
+INSTANT: Final = pl.Datetime("us", "UTC")
+
+Types = Mapping[str, pl.DataType]
+
+
+class Reading(NamedTuple):
+    """One canonical column: its name, what it is read from, and how."""
+
+    name: str
+    origin: str
+    how: Coercion
+
+    def expression(self) -> pl.Expr:
+        """The column, in a query that fails where a value would be lost.
+
+        Polars has no expression that raises, so a flag that overflows a strict cast does.
+        """
+        if self.how.failed is None:
+            return self.how.value.alias(self.name)
+        flag = (
+            pl.when(self.how.failed.fill_null(value=False)).then(pl.lit(300, pl.Int16)).otherwise(pl.lit(0, pl.Int16))
+        )
+        return pl.when(flag.cast(pl.Int8) == 0).then(self.how.value).alias(self.name)
+
+
+def needed(table: TableSchema, features: Sequence[Column], existing: Iterable[str]) -> tuple[set[str], set[str]]:
+    """The raw columns that must be somewhere in the source, and those that may be nowhere.
+
+    InvalidDefinition where a mapping is neither a column nor a SQL scalar expression.
+    """
+    known = set(existing)
+    wanted = {table.event_column}
+    if table.created_column:
+        wanted.add(table.created_column)
+    for column in (*table.keys, *features):
+        wanted.update(_roots(table, column, known))
+    optional = {INGESTED_AT_COLUMN, ROW_COLUMN}
+    if table.deleted_column:
+        optional.add(table.deleted_column)
+    return wanted, optional - wanted
+
+
+def readings(table: TableSchema, features: Sequence[Column], types: Types) -> list[Reading]:
+    """How each canonical column is read from raw columns of these types; keys first, features last.
+
+    InvalidData where a column's type is refused. Optional columns that the types lack are null.
+    """
+    rows = [_declared(table, column, types) for column in table.keys]
+    rows.append(_time(table, EVENT_TS, table.event_column, types))
+    rows.append(_time(table, CREATED_TS, table.created_column, types))
+    rows.append(_stamp(INGESTED_AT, INGESTED_AT_COLUMN, INSTANT, types))
+    rows.append(_stamp(ROW, ROW_COLUMN, pl.Int64(), types))
+    rows.append(_deleted(table, types))
+    rows.extend(_declared(table, column, types) for column in features)
+    return rows
+
+
+def canonical_types(table: TableSchema, features: Sequence[Column]) -> dict[str, pl.DataType]:
+    """The columns of a canonical frame with their types, in order."""
+    return {
+        **{column.name: polars_type(column.dtype) for column in table.keys},
+        EVENT_TS: INSTANT,
+        CREATED_TS: INSTANT,
+        INGESTED_AT: INSTANT,
+        ROW: pl.Int64(),
+        DELETED: pl.Boolean(),
+        **{column.name: polars_type(column.dtype) for column in features},
+    }
+
+
+def missing(table: TableSchema, absent: set[str], existing: Iterable[str], where: str) -> InvalidData:
+    """The error for raw columns that are nowhere in a source."""
+    name = min(absent)
+    users = [c.name for c in (*table.keys, *table.features) if name in _roots(table, c, set(existing))]
+    purpose = f"which {users[0]!r} is read from" if users else "which holds its times"
+    return InvalidData(
+        f"{table.label()}: no file of {where} has the column {name!r}, {purpose}.",
+        field=name,
+        hint=closest(name, existing),
+    )
+
+
+def _roots(table: TableSchema, column: Column, existing: set[str]) -> set[str]:
+    if column.is_plain or column.expression in existing:
+        return {column.expression}
+    return set(_sql(table, column).meta.root_names())
+
+
+def _sql(table: TableSchema, column: Column) -> pl.Expr:
+    try:
+        return pl.sql_expr(column.expression)
+    except pl.exceptions.PolarsError as error:
+        raise _bad_expression(table, column, error) from error
+
+
+def _declared(table: TableSchema, column: Column, types: Types) -> Reading:
+    if column.is_plain or column.expression in types:
+        value, found = pl.col(column.expression), types[column.expression]
+    else:
+        value = _sql(table, column)
+        found = _result_type(table, column, value, types)
+    how = coercion(value, found, column.dtype)
+    if how.refused:
+        raise InvalidData(
+            f"{table.label()}: {column.name!r} is declared {column.dtype.name}, but {column.expression!r} is of type "
+            f"{found}: {how.reason}.",
+            field=column.name,
+            hint="Declare the type that the source has, or convert it with an expression in field_mapping.",
+        )
+    return Reading(column.name, column.expression, how)
+
+
+def _result_type(table: TableSchema, column: Column, value: pl.Expr, types: Types) -> pl.DataType:
+    """The type of an expression, tried on two rows of nulls: what is no scalar expression gives another number."""
+    roots = list(dict.fromkeys(value.meta.root_names()))
+    sample = pl.DataFrame([pl.Series(name, [None, None], types[name]) for name in roots])
+    try:
+        answer = sample.select(value.alias("value"))
+    except pl.exceptions.PolarsError as error:
+        raise _bad_expression(table, column, error) from error
+    if roots and answer.height != sample.height:
+        raise _bad_expression(table, column, "it is no scalar expression, one value a row")
+    return answer.schema["value"]
+
+
+def _bad_expression(table: TableSchema, column: Column, why: object) -> InvalidDefinition:
+    return InvalidDefinition(
+        f"{table.label()}: field_mapping reads {column.name!r} from {column.expression!r}, which is neither a column "
+        f"of the source nor a SQL scalar expression: {why}.",
+        field="field_mapping",
+        hint="Put names with spaces in double quotes, as in '\"fare amount\" * 100'.",
+    )
+
+
+def _time(table: TableSchema, name: str, raw: str, types: Types) -> Reading:
+    if not raw:
+        return Reading(name, raw, Coercion(pl.lit(None, INSTANT), None, ""))
+    found = types[raw]
+    if not isinstance(found, pl.Datetime | pl.Date | pl.Null):
+        raise InvalidData(
+            f"{table.label()}: the column {raw!r} is declared as a time, but is of type {found}.",
+            field=raw,
+            hint="Store it as a date or timestamp, of any unit and zone.",
+        )
+    return Reading(name, raw, coercion(pl.col(raw), found, ValueType.UNIX_TIMESTAMP))
+
+
+def _stamp(name: str, raw: str, dtype: pl.DataType, types: Types) -> Reading:
+    value = pl.col(raw).cast(dtype) if raw in types else pl.lit(None, dtype)
+    return Reading(name, raw, Coercion(value, None, ""))
+
+
+def _deleted(table: TableSchema, types: Types) -> Reading:
+    raw = table.deleted_column
+    if raw not in types:
+        return Reading(DELETED, raw, Coercion(pl.lit(value=False), None, ""))
+    how = coercion(pl.col(raw), types[raw], ValueType.BOOL)
+    if how.refused:
+        raise InvalidData(
+            f"{table.label()}: the deleted_column {raw!r} must be boolean, but is of type {types[raw]}.", field=raw
+        )
+    return Reading(DELETED, raw, how._replace(value=how.value.fill_null(value=False)))
+
+
+def lossy(rows: Iterable[Reading]) -> Iterator[Reading]:
+    """The readings that may fail on a value."""
+    return (row for row in rows if row.how.failed is not None)

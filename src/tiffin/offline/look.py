@@ -1,0 +1,110 @@
+"""Rows that are looked at twice: once for what finds the winners, once for what the winners hold.
+
+The first look reads keys, times and ranks of all rows, the second the features of a few. What needs memory therefore
+does not grow with the width of a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import polars as pl
+
+from tiffin.offline.runs import AT
+from tiffin.offline.source import History
+
+
+class Rows(Protocol):
+    """Rows of one table: of all its files, or of one bucket."""
+
+    @property
+    def rank(self) -> tuple[str, ...]:
+        """The columns that rank rows, most significant first."""
+        ...
+
+    def narrow(self, names: Sequence[str]) -> pl.DataFrame:
+        """The columns ``names`` of all rows and their numbers, in AT, in the order of path and row number."""
+        ...
+
+    def fetch(self, numbers: pl.Series, names: Sequence[str]) -> pl.DataFrame:
+        """The columns ``names`` of the rows with these ascending numbers, in their order, with the numbers in AT."""
+        ...
+
+
+class FileRows:
+    """The rows of a history's files with events from ``low`` to ``high`` that satisfy ``conditions``.
+
+    ``keys``, where given, are the only keys that count: the key columns without nulls, each key once.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        *,
+        low: int | None = None,
+        high: int | None = None,
+        conditions: Sequence[pl.Expr] = (),
+        keys: pl.DataFrame | None = None,
+    ) -> None:
+        self.history = history
+        self._low, self._high = low, high
+        self._conditions = tuple(conditions)
+        self._keys = keys
+
+    @property
+    def rank(self) -> tuple[str, ...]:
+        return self.history.rank
+
+    def narrow(self, names: Sequence[str]) -> pl.DataFrame:
+        frame = self.history.scan(low=self._low, high=self._high, positions=True)
+        with self.history.collecting():
+            return self._kept(frame).select(AT, *names).collect()
+
+    def fetch(self, numbers: pl.Series, names: Sequence[str]) -> pl.DataFrame:
+        with self.history.collecting():
+            return self.history.fetch(numbers, names).collect()
+
+    def pieces(self, rows: int, names: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """As :meth:`narrow`, in pieces of at most ``rows`` rows."""
+        for piece in self.history.pieces(rows, low=self._low, high=self._high):
+            with self.history.collecting():
+                yield self._kept(piece).select(AT, *names).collect()
+
+    def _kept(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        frame = frame.filter(*self._conditions) if self._conditions else frame
+        if self._keys is None:
+            return frame
+        if self._keys.is_empty():
+            return frame.head(0)
+        within = [_within(key) for key in self._keys if key.dtype.is_integer()]
+        return frame.filter(*within).join(self._keys.lazy(), on=self._keys.columns, how="semi", maintain_order="left")
+
+
+class SpilledRows:
+    """The rows of one bucket, in files that were written for it."""
+
+    def __init__(self, frame: pl.LazyFrame, rank: tuple[str, ...]) -> None:
+        self._frame = frame
+        self.rank = rank
+
+    def narrow(self, names: Sequence[str]) -> pl.DataFrame:
+        return self._frame.select(AT, *names).collect()
+
+    def fetch(self, numbers: pl.Series, names: Sequence[str]) -> pl.DataFrame:
+        wanted = numbers.alias(AT).to_frame().lazy()
+        return self._frame.select(AT, *names).join(wanted, on=AT, how="semi", maintain_order="left").collect()
+
+
+def gathered(rows: Rows, match: pl.Series, names: Sequence[str]) -> pl.DataFrame:
+    """The columns ``names`` of the rows with the numbers ``match``, one for one; null where that is null."""
+    numbers = match.drop_nulls().unique().sort()
+    held = rows.fetch(numbers, names)
+    places = held[AT].search_sorted(match.fill_null(0), side="left")
+    index = pl.DataFrame({"place": places, "match": match}).select(pl.when(pl.col("match").is_not_null()).then("place"))
+    return held.select(pl.col(names).gather(index.to_series()))
+
+
+def _within(key: pl.Series) -> pl.Expr:
+    """A range that all keys lie in: what statistics of row groups can use."""
+    return pl.col(key.name).is_between(pl.lit(key.min(), key.dtype), pl.lit(key.max(), key.dtype))
