@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -55,7 +56,7 @@ def init(
 def _next_steps(directory: Path, written: list[str]) -> list[RenderableType]:
     from tiffin.cli.view import words
 
-    steps = [] if directory.resolve() == Path.cwd() else [words("  ", (f"cd {directory}", "cyan"))]
+    steps = [] if directory.resolve() == Path.cwd() else [words("  ", (f"cd {shlex.quote(str(directory))}", "cyan"))]
     return [
         *(words(("+ ", "green"), name) for name in written),
         "\nNext:",

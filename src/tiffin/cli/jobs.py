@@ -79,6 +79,7 @@ def job_data(record: JobRecord) -> dict[str, Any]:
 
 def job_view(record: JobRecord) -> list[RenderableType]:
     """A job for people."""
+    from tiffin.cli.progress import progress_words
     from tiffin.cli.view import count, facts, mark, moment
 
     end = clock.now() if record.end is None else record.end
@@ -91,6 +92,7 @@ def job_view(record: JobRecord) -> list[RenderableType]:
         ("status", mark(record.status.name)),
         ("started", moment(record.start)),
         ("took", f"{(end - record.start) / 1_000_000:.1f} s"),
+        ("progress", "" if record.status.is_final else progress_words(record.progress)),
         ("written", count(done.written, "row")),
         ("skipped", count(done.skipped, "row") if done.skipped else ""),
         ("rejected", count(done.rejected, "row") if done.rejected else ""),

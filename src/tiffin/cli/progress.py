@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from tiffin.jobs.base import Job
+    from tiffin.jobs.record import Progress as State
 
 J = TypeVar("J", bound="Job")
 
@@ -46,6 +47,12 @@ def watch(job: J, title: str) -> J:
     return job
 
 
+def progress_words(state: State) -> str:
+    """How far work is: ``2,000 of 10,000 rows``; empty before it has begun."""
+    total = "" if state.total is None else f" of {state.total:,}"
+    return f"{state.done:,}{total} {state.unit}" if state.done else ""
+
+
 @contextmanager
 def working(title: str) -> Iterator[None]:
     """A sign of life on a terminal, for work that does not say how far it is."""
@@ -75,8 +82,7 @@ def _watch_bar(job: Job, title: str) -> None:
 
 def _move(progress: Progress, bar: TaskID, job: Job) -> None:
     state = job.progress
-    count = f"{state.done:,}" if state.total is None else f"{state.done:,} of {state.total:,}"
-    progress.update(bar, completed=state.done, total=state.total, count=f"{count} {state.unit}" if state.done else "")
+    progress.update(bar, completed=state.done, total=state.total, count=progress_words(state))
 
 
 def _watch_lines(job: Job) -> None:
@@ -86,9 +92,8 @@ def _watch_lines(job: Job) -> None:
     due = time.monotonic() + 5 * _LINE
     while not _ended(job, _LINE):
         told = _tell(job, told)
-        state = job.progress
-        line = f"{state.done:,}{'' if state.total is None else f' of {state.total:,}'} {state.unit}"
-        if state.done and line != said and time.monotonic() >= due:
+        line = progress_words(job.progress)
+        if line and line != said and time.monotonic() >= due:
             said, due = line, time.monotonic() + 5 * _LINE
             output.note(line)
     _tell(job, told)

@@ -18,7 +18,13 @@ MODULES: Final[dict[str, tuple[str, ...] | None]] = {
     "tiffin.data_format": None,
     "tiffin.config": ("Config",),
     "tiffin.staging.entities": None,
+    "tiffin.commit": ("Commit",),
     "tiffin.jobs": None,
+    "tiffin.online.response": ("OnlineResponse", "FieldValues"),
+    "tiffin.registry.plan": ("Plan", "Change"),
+    "tiffin.registry.diff": ("Difference",),
+    "tiffin.registry.base": ("Revision",),
+    "tiffin.registry.search": ("FeatureInfo",),
     "tiffin.errors": None,
     "tiffin.testing": None,
 }
@@ -149,6 +155,7 @@ def _annotation(annotation: Any) -> str:
 
 def markdown(text: str) -> str:
     """A docstring as Markdown: literals and roles as code, doctests and indented blocks fenced."""
+    text = re.sub(r":mod:`([^`]+)`", r"`\1`", text)
     text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", text)
     text = re.sub(r"``([^`]+)``", r"`\1`", text)
     return "\n\n".join(_block(block) for block in _blocks(text))
