@@ -11,7 +11,7 @@ from tiffin.control import Control
 from tiffin.definitions.schema import EVENT_TS, TableSchema
 from tiffin.offline import join, lake
 from tiffin.offline.base import Capabilities, Position, Window
-from tiffin.offline.latest import latest
+from tiffin.offline.latest import commits_since, latest
 from tiffin.offline.plan import RetrievalPlan
 from tiffin.offline.source import file_source, open_history
 
@@ -43,15 +43,7 @@ class PolarsEngine:
         return lake.position(file_source(table))
 
     def commits_since(self, table: TableSchema, position: Position | None) -> int:
-        source = file_source(table)
-        newer = lake.snapshot(source) if position is None else lake.files_since(source, position)
-        if newer.version < 0:
-            return len(newer.files)
-        if not newer.files:
-            return 0
-        now = lake.position(source)
-        same = position is not None and position.identity == now.identity
-        return newer.version - position.version if same and position is not None else newer.version + 1
+        return commits_since(table, position)
 
     def earliest_event_after(self, table: TableSchema, instant: int) -> int | None:
         low = instant + 1
