@@ -65,7 +65,7 @@ def stored_type(dtype: pl.DataType) -> pl.DataType | None:
 
 def delta_schema(columns: Mapping[str, pl.DataType]) -> Schema:
     """The Delta schema of columns of stored types, all nullable."""
-    fields = [{"name": n, "type": _delta_type(t), "nullable": True, "metadata": {}} for n, t in columns.items()]
+    fields = [{"name": n, "type": delta_type(t), "nullable": True, "metadata": {}} for n, t in columns.items()]
     return Schema.from_json(json.dumps({"type": "struct", "fields": fields}))
 
 
@@ -137,12 +137,13 @@ def changed_type(uri: str, name: str, have: pl.DataType | None, now: pl.DataType
     )
 
 
-def _delta_type(dtype: pl.DataType) -> Any:
+def delta_type(dtype: pl.DataType) -> Any:
+    """The name of a stored type in a Delta schema; a mapping for nested ones."""
     if isinstance(dtype, pl.List):
-        return {"type": "array", "elementType": _delta_type(_instance(dtype.inner)), "containsNull": True}
+        return {"type": "array", "elementType": delta_type(_instance(dtype.inner)), "containsNull": True}
     if isinstance(dtype, pl.Struct):
         fields = [
-            {"name": f.name, "type": _delta_type(_instance(f.dtype)), "nullable": True, "metadata": {}}
+            {"name": f.name, "type": delta_type(_instance(f.dtype)), "nullable": True, "metadata": {}}
             for f in dtype.fields
         ]
         return {"type": "struct", "fields": fields}

@@ -76,14 +76,19 @@ def list_parquet(uri: str) -> tuple[Found, ...]:
 
     A location that does not exist holds none. StorageError where it cannot be listed.
     """
+    return list_files(uri, PARQUET_SUFFIXES)
+
+
+def list_files(uri: str, suffixes: tuple[str, ...] = ("",)) -> tuple[Found, ...]:
+    """As :func:`list_parquet`, for files whose names end in one of ``suffixes`` where a folder is listed."""
     if is_remote(uri):
-        return tuple(sorted(_list_bucket(uri)))
+        return tuple(sorted(_list_bucket(uri, suffixes)))
     try:
         if is_glob(uri):
             return tuple(sorted(_matches(uri)))
         if Path(uri).is_file():
             return (_found(uri, Path(uri).stat(), root=str(Path(uri).parent)),)
-        return tuple(sorted(_walk(uri, root=uri)))
+        return tuple(sorted(_walk(uri, suffixes, root=uri)))
     except OSError as error:
         raise StorageError(
             f"{uri!r} cannot be listed: {error.strerror}.", field="file_url", hint="Check that it can be read."
@@ -105,7 +110,7 @@ def is_data(name: str) -> bool:
     return not name.startswith((".", "_"))
 
 
-def _walk(folder: str, *, root: str) -> Iterator[Found]:
+def _walk(folder: str, suffixes: tuple[str, ...], *, root: str) -> Iterator[Found]:
     try:
         entries = list(os.scandir(folder))
     except FileNotFoundError:
@@ -114,8 +119,8 @@ def _walk(folder: str, *, root: str) -> Iterator[Found]:
         if not is_data(entry.name):
             continue
         if entry.is_dir():
-            yield from _walk(entry.path, root=root)
-        elif entry.name.lower().endswith(PARQUET_SUFFIXES):
+            yield from _walk(entry.path, suffixes, root=root)
+        elif entry.name.lower().endswith(suffixes):
             yield _found(entry.path, entry.stat(), root=root)
 
 
@@ -130,7 +135,7 @@ def _found(path: str, stat: os.stat_result, *, root: str) -> Found:
     return Found(path, stat.st_size, stat.st_mtime_ns, partition_of(os.path.relpath(path, root)))
 
 
-def _list_bucket(uri: str) -> Iterator[Found]:
+def _list_bucket(uri: str, suffixes: tuple[str, ...]) -> Iterator[Found]:
     scheme, _, key = uri.partition("://")
     root = _GLOB.split(key, maxsplit=1)[0].rpartition("/")[0] if is_glob(uri) else key
     try:
@@ -142,7 +147,7 @@ def _list_bucket(uri: str) -> Iterator[Found]:
     for path, info in found.items():
         name = path.lstrip("/")
         relative = name[len(root.lstrip("/")) :].lstrip("/")
-        wanted = fnmatch.fnmatchcase(name, key) if is_glob(uri) else name.lower().endswith(PARQUET_SUFFIXES)
+        wanted = fnmatch.fnmatchcase(name, key) if is_glob(uri) else name.lower().endswith(suffixes)
         if (wanted or name == key) and all(map(is_data, relative.split("/"))):
             yield Found(f"{scheme}://{name}", int(info["size"]), _modified_ns(info), partition_of(relative))
 

@@ -61,6 +61,14 @@ def prepare(uri: str, batch: Batch) -> tuple[DeltaTable, Shape]:
     return table, shape_of(table, batch)
 
 
+def partition_names(uri: str) -> tuple[str, ...]:
+    """The columns that are folders at a location: by its log, else by its files."""
+    table = open_table(uri)
+    if table is not None:
+        return tuple(table.metadata().partition_columns)
+    return tuple(dict.fromkeys(name for file in list_parquet(uri) for name in file.partition))
+
+
 def shape_of(table: DeltaTable, batch: Batch) -> Shape:
     """The shape in which a table takes a batch."""
     have = table_columns(table.schema())
@@ -172,4 +180,4 @@ def _uses_rules(table: DeltaTable) -> bool:
     return any(key.startswith("delta.") for field in fields for key in field["metadata"])
 
 
-__all__ = ["TABLE_PROPERTIES", "prepare", "shape_of", "stamped"]
+__all__ = ["TABLE_PROPERTIES", "partition_names", "prepare", "shape_of", "stamped"]

@@ -1,0 +1,188 @@
+"""Text has no types of its own: how CSV, JSON lines and names of folders are read by the declared ones.
+
+A CSV file and a folder's name hold texts, each read as what its column is declared to be. JSON has numbers, truth and
+lists; its texts stand for instants (ISO 8601) and bytes (base64) where these are declared. A value without a reading
+refuses its row. Columns that only expressions read get the type that their values suggest.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import IO, Any, Final, Literal, NamedTuple
+
+import msgspec
+import polars as pl
+
+from tiffin.coerce import Coercion, coercion
+from tiffin.definitions.schema import TableSchema
+from tiffin.errors import InvalidData
+from tiffin.ingest.mapping import is_bare
+from tiffin.offline.location import filesystem, is_remote
+from tiffin.types import ValueType, polars_type
+
+Writing = Literal["plain", "json"]
+"""How a text stands for a value: as it is, or as JSON, with quotes around texts."""
+
+_LINES: Final = 1 << 15
+_ROWS: Final = 1 << 17
+_TRUE: Final = ("true", "t", "1", "yes")
+_FALSE: Final = ("false", "f", "0", "no")
+_ISO: Final = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?$"
+_WHOLE: Final = r"^[+-]?\d+$"
+
+
+class Given(NamedTuple):
+    """A frame as a caller gave it; ``texts`` are its columns of texts that stand for values of other types."""
+
+    frame: pl.DataFrame
+    texts: Mapping[str, Writing] = {}
+
+
+def parsing(column: pl.Expr, writing: Writing, to: ValueType) -> Coercion:
+    """How a column of texts becomes a declared type."""
+    reason = f"the text is no {to.name}"
+    plain = column
+    if writing == "json":
+        quoted = column.str.starts_with('"')
+        textual = to.element in {ValueType.STRING, ValueType.BYTES, ValueType.UNIX_TIMESTAMP}
+        plain = pl.when(quoted).then(column.str.slice(1, column.str.len_chars() - 2)) if textual else column
+        if to is ValueType.UNIX_TIMESTAMP:
+            plain = pl.when(quoted).then(plain).otherwise(column)
+    value = _parsed(plain, to)
+    if value is None:
+        reason = f"a text cannot hold {to.name}; use Parquet, or JSON lines with lists of one type"
+        value = pl.lit(None, polars_type(to))
+    return Coercion(value, column.is_not_null() & value.is_null(), reason)
+
+
+def _parsed(text: pl.Expr, to: ValueType) -> pl.Expr | None:
+    trimmed = text.str.strip_chars()
+    match to:
+        case ValueType.STRING:
+            return text
+        case ValueType.BYTES:
+            return trimmed.str.decode("base64", strict=False)
+        case ValueType.INT32 | ValueType.INT64:
+            whole = pl.when(trimmed.str.contains(_WHOLE)).then(trimmed).cast(pl.Int64, strict=False)
+            # "3.0" is how tools write a nullable integer.
+            real = coercion(trimmed.cast(pl.Float64, strict=False), pl.Float64(), ValueType.INT64).value
+            return pl.coalesce(whole, pl.when(~trimmed.str.contains(_WHOLE)).then(real)).cast(
+                polars_type(to), strict=False
+            )
+        case ValueType.DOUBLE | ValueType.FLOAT:
+            return coercion(trimmed.cast(pl.Float64, strict=False), pl.Float64(), to).value
+        case ValueType.BOOL:
+            lower = trimmed.str.to_lowercase()
+            return pl.when(lower.is_in(_TRUE)).then(True).when(lower.is_in(_FALSE)).then(False)
+        case ValueType.UNIX_TIMESTAMP:
+            return _instant(trimmed)
+        case _:
+            return None
+
+
+def _instant(text: pl.Expr) -> pl.Expr:
+    """ISO 8601 in any zone, naive ones in UTC, finer ones rounded up; or whole seconds since 1970."""
+    iso = pl.when(text.str.contains(_ISO)).then(
+        text.str.replace(" ", "T", literal=True)
+        .str.replace(r"Z$", "+00:00")
+        .str.replace(r"([+-]\d{2})(\d{2})$", "$1:$2")
+    )
+    date_only = iso.str.replace(r"^(\d{4}-\d{2}-\d{2})$", "${1}T00:00")
+    with_seconds = date_only.str.replace(r"(T\d{2}:\d{2})($|[+-])", "${1}:00$2")
+    zoned = with_seconds.str.replace(r"(T[\d:.]+)$", "$1+00:00")
+    parsed = zoned.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", time_unit="us", time_zone="UTC", strict=False)
+    late = pl.when(zoned.str.contains(r"\.\d{6}\d*[1-9]")).then(pl.duration(microseconds=1))
+    instant = parsed + late.otherwise(pl.duration(microseconds=0))
+    whole = pl.when(text.str.contains(_WHOLE)).then(text).cast(pl.Int64, strict=False)
+    seconds = coercion(whole, pl.Int64(), ValueType.UNIX_TIMESTAMP).value
+    return pl.coalesce(instant, seconds)
+
+
+def declared_types(table: TableSchema, names: Iterable[str]) -> dict[str, ValueType]:
+    """The columns of a batch whose types are declared."""
+    types = {c.expression: c.dtype for c in (*table.keys, *table.features) if is_bare(c, names)}
+    for name in (table.event_column, table.created_column):
+        types[name] = ValueType.UNIX_TIMESTAMP
+    types[table.deleted_column] = ValueType.BOOL
+    return {name: dtype for name, dtype in types.items() if name in set(names)}
+
+
+def csv_frames(path: str, table: TableSchema) -> Iterator[Given]:
+    """The rows of a CSV file with a header."""
+    texts = pl.scan_csv(path, infer_schema=False, glob=False)
+    names = texts.collect_schema().names()
+    declared = declared_types(table, names)
+    guessed = pl.scan_csv(path, infer_schema_length=10_000, glob=False).collect_schema()
+    others = [pl.col(name).cast(guessed[name]) for name in names if name not in declared]
+    for frame in texts.collect_batches(chunk_size=_ROWS, maintain_order=True):
+        yield Given(frame.with_columns(others), dict.fromkeys(declared, "plain"))
+
+
+def json_frames(path: str, table: TableSchema) -> Iterator[Given]:
+    """The rows of a file of JSON objects, one a line."""
+    decoder = msgspec.json.Decoder()
+    done = 0
+    with _open(path) as file:
+        while lines := list(islice(file, _LINES)):
+            rows = []
+            for number, line in enumerate(lines, done + 1):
+                if line.strip():
+                    rows.append(_row(decoder, line, path, number))
+            done += len(lines)
+            yield _json_frame(rows, table)
+
+
+def _row(decoder: msgspec.json.Decoder[Any], line: bytes, path: str, number: int) -> dict[str, Any]:
+    try:
+        row = decoder.decode(line)
+    except msgspec.DecodeError as error:
+        raise InvalidData(f"Line {number} of {path!r} is not JSON: {error}.", field="source") from error
+    if not isinstance(row, dict):
+        raise InvalidData(f"Line {number} of {path!r} is not a JSON object.", field="source", hint="One object a line.")
+    return row
+
+
+def _json_frame(rows: list[dict[str, Any]], table: TableSchema) -> Given:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    declared = declared_types(table, names)
+    texts: dict[str, Writing] = {}
+    columns = []
+    for name in names:
+        column = _json_column(name, [row.get(name) for row in rows])
+        if column is None:
+            column = pl.Series(name, [_encoded(row.get(name)) for row in rows], pl.String)
+            texts[name] = "json"
+        elif column.dtype == pl.String and declared.get(name) in {ValueType.BYTES, ValueType.UNIX_TIMESTAMP}:
+            texts[name] = "plain"
+        columns.append(column)
+    return Given(pl.DataFrame(columns), {name: how for name, how in texts.items() if name in declared})
+
+
+def _json_column(name: str, values: list[Any]) -> pl.Series | None:
+    """A column of values of one type, null where a row lacks it; None where the types are mixed."""
+    kinds = set(map(type, values)) - {type(None)}
+    if kinds == {list}:
+        inner = _json_column(name, [item for value in values if value is not None for item in value])
+        return None if inner is None else pl.Series(name, values, pl.List(inner.dtype))
+    if kinds == {int, float}:
+        exact = all(abs(value) < 2**53 for value in values if isinstance(value, int))
+        return pl.Series(name, values, pl.Float64, strict=False) if exact else None
+    if kinds == {int}:
+        small = all(value is None or -(2**63) <= value < 2**63 for value in values)
+        return pl.Series(name, values, pl.Int64) if small else None
+    if len(kinds) > 1:
+        return None
+    return pl.Series(name, values)
+
+
+def _encoded(value: Any) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()
+
+
+def _open(path: str) -> IO[bytes]:
+    if is_remote(path):
+        remote: IO[bytes] = filesystem(path).open(path, "rb")
+        return remote
+    return gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb")  # type: ignore[return-value]  # noqa: PTH123  # gzip's file reads bytes as any does; the caller closes it
