@@ -221,7 +221,7 @@ def _environment() -> dict[str, _Value]:
 def _files(cwd: Path) -> list[Path]:
     """The files that may hold options, the stronger first."""
     project = _upward(cwd, PROJECT_FILE, folder=False)
-    return [path for path in (project, _user_file()) if path is not None and path.is_file()]
+    return [path for path in (project, _user_file()) if path is not None and _exists(path, folder=False)]
 
 
 def _user_file() -> Path:
@@ -243,9 +243,17 @@ def _upward(start: Path, name: str, *, folder: bool) -> Path | None:
     """The nearest entry of that name at or above a folder."""
     for place in (start, *start.parents):
         candidate = place / name
-        if candidate.is_dir() if folder else candidate.is_file():
+        if _exists(candidate, folder=folder):
             return candidate
     return None
+
+
+def _exists(path: Path, *, folder: bool) -> bool:
+    """Whether it is there; a place that may not be looked into, such as the home of another user, counts as empty."""
+    try:
+        return path.is_dir() if folder else path.is_file()
+    except PermissionError:
+        return False
 
 
 def _without_servers(arguments: dict[str, _Value]) -> Iterator[tuple[str, _Value]]:
