@@ -44,6 +44,7 @@ def ingest(
     on_invalid: OnInvalid = "reject",
     dead_letters: str,
     staging: str,
+    latest: int | None = None,
     control: Control = UNWATCHED,
 ) -> Commit:
     """Append a batch to a table's batch source, in one commit.
@@ -53,11 +54,11 @@ def ingest(
     columns are dropped. With ``on_invalid="quarantine"`` invalid rows go below ``dead_letters`` with their reason and
     the rest proceeds; else InvalidData carries the first of them and nothing is stored. A batch without a valid row
     makes no commit. An ``idempotency_key`` is unique in the table: the same content under it is stored once, other
-    content is a Conflict.
+    content is a Conflict. Rows with an event time after ``latest`` (UTC microseconds) are invalid.
     """
     uri = target_of(table)
     _check_options(idempotency_key, on_invalid)
-    validator = Validator(table, keep=partition_names(uri))
+    validator = Validator(table, keep=partition_names(uri), latest=latest)
     with Spool(staging) as good, Spool(staging) as bad, Spool(staging) as distinct:
         for given, first_row in _numbered(frames_of(source, table), control):
             _sort(validator, given, first_row, good, bad, on_invalid)

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import polars as pl
 
+from tiffin import clock
 from tiffin.coerce import coercion
 from tiffin.definitions.expectation import UniqueKeyAndTime
 from tiffin.definitions.schema import INGESTED_AT_COLUMN, ROW_COLUMN, Column, TableSchema
@@ -55,11 +56,15 @@ class Check(NamedTuple):
 
 
 class Validator:
-    """Checks the frames of one batch against one table. ``keep`` names further columns that the target stores."""
+    """Checks the frames of one batch against one table.
 
-    def __init__(self, table: TableSchema, *, keep: Iterable[str] = ()) -> None:
+    ``keep`` names further columns that the target stores. Event times after ``latest`` (UTC microseconds) are invalid.
+    """
+
+    def __init__(self, table: TableSchema, *, keep: Iterable[str] = (), latest: int | None = None) -> None:
         self.table = table
         self._keep = tuple(keep)
+        self._latest = latest
         self._plans: dict[object, _Plan] = {}
         types = {column.name: column.dtype for column in self._columns}
         for expectation in table.expectations:
@@ -93,7 +98,9 @@ class Validator:
         key = (tuple(frame.schema.items()), tuple(given.texts.items()))
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[key] = _Planner(self.table, dict(frame.schema), given.texts, self._keep).plan()
+            plan = self._plans[key] = _Planner(
+                self.table, dict(frame.schema), given.texts, self._keep, self._latest
+            ).plan()
         flags = [check.failed.fill_null(value=False).alias(f"${n}") for n, check in enumerate(plan.given)]
         found = frame.select(*plan.stored, *flags)
         stored = found.drop([f"${n}" for n in range(len(flags))])
@@ -143,12 +150,18 @@ class _Planner:
     """Makes the plan for frames with columns of given types."""
 
     def __init__(
-        self, table: TableSchema, types: Mapping[str, pl.DataType], texts: Mapping[str, Writing], keep: Iterable[str]
+        self,
+        table: TableSchema,
+        types: Mapping[str, pl.DataType],
+        texts: Mapping[str, Writing],
+        keep: Iterable[str],
+        latest: int | None,
     ) -> None:
         check_columns(table, set(types))
         self._table = table
         self._types = types
         self._texts = texts
+        self._latest = latest
         self._keep = [name for name in keep if name in types and name != table.partition_column]
         self._stored: dict[str, tuple[pl.Expr, pl.DataType]] = {}
         self._given: list[Check] = []
@@ -182,6 +195,9 @@ class _Planner:
             self._given.append(Check(name, outside, f"the {words} is not in the years 1 to 9999"))
             if name == table.event_column:
                 self._given.append(Check(name, pl.col(name).is_null(), f"the {words} is null"))
+                if self._latest is not None:
+                    future = f"the event time lies in the future, after {clock.to_iso(self._latest)}"
+                    self._given.append(Check(name, value.to_physical() > self._latest, future))
             self._store(name, value, INSTANT)
         if table.deleted_column in self._types:
             mark = self._coerced(table.deleted_column, ValueType.BOOL).fill_null(value=False)
