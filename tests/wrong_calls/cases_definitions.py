@@ -64,7 +64,7 @@ TYPES = [
         InvalidDefinition,
         ("INT64_LIST", "cannot be a key"),
     ),
-    Wrong("a negative maximum age", lambda w: w.trips(max_age=-1), InvalidDefinition, ("max_age", "positive", "-1")),
+    Wrong("a negative maximum age", lambda w: w.trips(max_age=-1), InvalidDefinition, ("max_age", "-1")),
     Wrong("a maximum age in words", lambda w: w.trips(max_age="1 day"), InvalidDefinition, ("'1 day'", "timedelta")),
 ]
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from tests.wrong_calls.world import Wrong, at, batch
 from tiffin import Client, errors
-from tiffin.errors import Conflict, InvalidArgument, InvalidConfig, InvalidData, NotFound, StorageError
+from tiffin.errors import Conflict, InvalidArgument, InvalidConfig, InvalidData, NotFound
 
 
 def ahead(**span: int) -> list[datetime]:
@@ -100,25 +100,25 @@ CALLS = [
     Wrong(
         "a file that is not there",
         lambda w: w.client.ingest("trips", str(w.files / "no.parquet")),
-        StorageError,
+        NotFound,
         ("no.parquet",),
     ),
     Wrong(
         "half a Parquet file",
         lambda w: w.client.ingest("trips", str(w.files / "cut.parquet")),
-        StorageError,
+        InvalidData,
         ("cut.parquet",),
     ),
     Wrong(
         "a text named Parquet",
         lambda w: w.client.ingest("trips", str(w.files / "text.parquet")),
-        StorageError,
+        InvalidData,
         ("text.parquet",),
     ),
     Wrong(
         "an empty Parquet file",
         lambda w: w.client.ingest("trips", str(w.files / "empty.parquet")),
-        StorageError,
+        InvalidData,
         ("empty.parquet",),
     ),
     Wrong(
