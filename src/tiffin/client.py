@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tiffin.jobs.record import JobRecord, JobType
     from tiffin.jobs.retrieval import RetrievalJob
     from tiffin.jobs.task import Work
+    from tiffin.online.read import Columns, Rows
     from tiffin.online.response import OnlineResponse
     from tiffin.reader import Reader
     from tiffin.registry.base import Revision
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from tiffin.registry.plan import Plan
     from tiffin.registry.search import FeatureInfo
     from tiffin.registry.snapshot import Refs
+    from tiffin.training import Batches
 
 Table = str | FeatureTable
 """A feature table, by name; an object stands for its name, and what is registered under it counts."""
@@ -215,7 +217,8 @@ class Client:
     ) -> IngestionJob:
         """Write the winners among rows with ``start <= event time < end`` to the online store.
 
-        ``tables`` are all of the project by default. Rows of the future wait for a later run. Returns when it is done, or at once unless ``block``.
+        ``tables`` are all of the project by default. Rows of the future wait for a later run. Returns when it is
+        done, or at once unless ``block``.
         """
         from tiffin import sync
 
@@ -235,8 +238,8 @@ class Client:
     ) -> IngestionJob:
         """Write what was committed since the last incremental run to the online store.
 
-        ``tables`` are all of the project by default. It follows commits, not event times: late rows arrive, and what was left because it lay in the future is
-        looked at again.
+        ``tables`` are all of the project by default. It follows commits, not event times: late rows arrive, and what
+        was left because it lay in the future is looked at again.
         """
         from tiffin import sync
 
@@ -251,10 +254,46 @@ class Client:
 
     # Reading
 
+    def get_historical_features(
+        self,
+        feature_refs: Refs,
+        entity_source: Any,
+        output_location: str | None = None,
+        *,
+        known_at: Literal["row"] | clock.Instant | None = None,
+        project: str | None = None,
+    ) -> RetrievalJob:
+        """Start a point-in-time join; the job is returned at once, after everything that can be checked was.
+
+        ``feature_refs`` is a list of "table:feature", a feature service or its name; ``entity_source`` a pandas, Polars
+        or Arrow frame, a FileSource, or a path, with the keys and a column of instants. Each of its rows gets the
+        values that were known of its keys at its time. ``known_at`` leaves out rows with a later created time: than
+        the row's own for "row", or than an instant. Without ``output_location``, or the option
+        ``historical_feature_output_location``, the answer stays in memory until its URI is asked for.
+        """
+        from tiffin.training import training_set
+
+        instant = _known_at(known_at)
+        tables, batches = training_set(self._workspace, feature_refs, project or self._project, entity_source, instant)
+        return self._retrieval(tables, batches, project, output_location)
+
+    def latest(
+        self, feature_refs: Refs, at: clock.Instant | None = None, *, project: str | None = None
+    ) -> RetrievalJob:
+        """Start reading the features of every key that is known at an instant, by default now.
+
+        The tables must have the same entities. This is batch scoring without a frame of entities.
+        """
+        from tiffin.training import known_keys
+
+        instant = clock.now() if at is None else clock.to_micros(at, field="at")
+        tables, batches = known_keys(self._workspace, feature_refs, project or self._project, instant)
+        return self._retrieval(tables, batches, project, None)
+
     def get_online_features(
         self,
         feature_refs: Refs,
-        entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]],
+        entity_rows: Rows | Columns,
         project: str | None = None,
     ) -> OnlineResponse:
         """The newest values of keys, with a status each (semantics, section 4).
@@ -347,12 +386,31 @@ class Client:
             job.wait_here()
         return job
 
-    def _record(self, kind: JobType, tables: Sequence[str], project: str | None, output: str = "") -> JobRecord:
+    def _retrieval(
+        self, tables: Sequence[str], batches: Batches, project: str | None, output_location: str | None
+    ) -> RetrievalJob:
+        from tiffin.jobs.record import JobType
+        from tiffin.jobs.retrieval import RetrievalJob, TrainingSet
+
+        record = self._record(JobType.HISTORICAL_RETRIEVAL, tables, project)
+        configured = self.config.get("historical_feature_output_location")
+        place = output_location or f"{(configured or str(self._workspace.home / 'historical')).rstrip('/')}/{record.id}"
+        jobs = self._workspace.jobs
+        work = TrainingSet(
+            place,
+            batches,
+            lambda: jobs.set_output(record.id, place),
+            to_files=bool(output_location or configured or self._workspace.memory_budget),
+        )
+        task = self._workspace.launcher.submit(record, work)
+        return RetrievalJob(task.record, jobs, task)
+
+    def _record(self, kind: JobType, tables: Sequence[str], project: str | None) -> JobRecord:
         from tiffin.jobs.record import JobRecord, JobStatus
 
         job_id = uuid.uuid4().hex[:12]
         place = project or self._project
-        return JobRecord(job_id, kind, place, tuple(tables), JobStatus.STARTING, start=clock.now(), output=output)
+        return JobRecord(job_id, kind, place, tuple(tables), JobStatus.STARTING, start=clock.now())
 
     def _job(self, record: JobRecord) -> Job:
         from tiffin.jobs.base import IngestionJob
@@ -361,3 +419,9 @@ class Client:
 
         kind = RetrievalJob if record.type is JobType.HISTORICAL_RETRIEVAL else IngestionJob
         return kind(record, self._workspace.jobs, self._workspace.launcher.task(record.id))
+
+
+def _known_at(value: clock.Instant | None) -> Literal["row"] | int | None:
+    if value == "row":
+        return "row"
+    return None if value is None else clock.to_micros(value, field="known_at")

@@ -1,4 +1,4 @@
-"""Generated histories: batches of rows over few keys and few instants, so that ties, late rows and deletions are common.
+"""Generated histories: batches of rows over few keys and few instants, so that ties and late rows are common.
 
 Hypothesis chooses keys, instants and one number a row; the values of all features follow from that number, out of
 pools of values that are easily damaged on the way: extremes, NaN, signed zero, empty and null, each in every type.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from hypothesis import given, settings
 from tests.client.histories import ENTITIES, FEATURES, KEYS, History, bits, histories
 from tiffin import Client, FeatureTable, FileSource, clock
 from tiffin.data_format import ParquetFormat
-from tiffin.errors import StaleStoreWarning
 
 NUMBERS = itertools.count()
 
@@ -90,6 +88,7 @@ def test_from_plain_files(client: Client, history: History) -> None:
     check(client, history, as_files=True)
 
 
+@pytest.mark.filterwarnings("ignore::tiffin.errors.StaleStoreWarning")
 def test_the_check_would_notice(client: Client) -> None:
     """A row that never went online must be told from one that did."""
     (client.config.home / "histories").mkdir(exist_ok=True)
@@ -100,6 +99,5 @@ def test_the_check_would_notice(client: Client) -> None:
     row: dict[str, Any] = {"number": [1], "at": [clock.to_datetime(clock.now())]}
     row |= {feature.name: pl.Series([None], dtype=pl.Null) for feature in FEATURES} | {"f_int64": [7]}
     client.ingest(table.name, pl.DataFrame(row))
-    with pytest.raises(AssertionError), warnings.catch_warnings():
-        warnings.simplefilter("ignore", StaleStoreWarning)
+    with pytest.raises(AssertionError):
         assert_agree(client, table)

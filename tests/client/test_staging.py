@@ -55,11 +55,11 @@ def test_a_relative_place_is_meant_from_here(tmp_path: Path, monkeypatch: pytest
 
 
 def test_what_cannot_be_staged_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InvalidData, match="no column 'event_timestamp'.*Did you mean 'event_timestamps'"):
+    with pytest.raises(InvalidData, match=r"no column 'event_timestamp'.*Did you mean 'event_timestamps'"):
         stage_entities_to_fs(FRAME.rename({"event_timestamp": "event_timestamps"}), str(tmp_path))
     with pytest.raises(InvalidData, match="holds String, not instants"):
         stage_entities_to_fs(pl.DataFrame({"event_timestamp": ["2026-09-01"]}), str(tmp_path))
-    with pytest.raises(InvalidArgument, match="builtins.int cannot be read as a table"):
+    with pytest.raises(InvalidArgument, match=r"builtins.int cannot be read as a table"):
         stage_entities_to_fs(5, str(tmp_path))
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="cannot be written"):

@@ -11,7 +11,19 @@ from typing import Any
 import pytest
 
 #: Libraries that are optional, or slow to import and needed by some calls only.
-HEAVY = ["pandas", "pyarrow", "polars", "deltalake", "lmdb", "sqlalchemy", "alembic", "httpx", "typer", "rich", "fsspec"]
+HEAVY = [
+    "pandas",
+    "pyarrow",
+    "polars",
+    "deltalake",
+    "lmdb",
+    "sqlalchemy",
+    "alembic",
+    "httpx",
+    "typer",
+    "rich",
+    "fsspec",
+]
 
 PROGRAM = """
 import json, sys, time

@@ -16,7 +16,6 @@ from tiffin.control import UNWATCHED, Control
 from tiffin.errors import FailedPrecondition, MissingDependency
 from tiffin.jobs.base import Job
 from tiffin.jobs.record import Outcome
-from tiffin.jobs.store import JobStore
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,10 +29,10 @@ Batches = Callable[[Control], "Iterator[pl.DataFrame]"]
 class TrainingSet:
     """The work of a retrieval and its answer: a frame in memory, part files in the folder ``uri``, or both."""
 
-    def __init__(self, uri: str, batches: Batches, written: Callable[[], None], *, to_files: bool) -> None:
+    def __init__(self, uri: str, batches: Batches, on_written: Callable[[], None], *, to_files: bool) -> None:
         self.uri = uri
         self._batches = batches
-        self._record_files = written
+        self._on_written = on_written
         self._lock = threading.Lock()
         self._wants_files = to_files
         self._has_files = False
@@ -48,10 +47,7 @@ class TrainingSet:
         else:
             frame = pl.concat(self._batches(control), rechunk=False)
             rows = frame.height
-            with self._lock:
-                self._frame = frame
-                if self._wants_files:  # asked for while it ran
-                    self._write(iter([frame]), control)
+            self._keep(frame, control)
         return Outcome(written=rows)
 
     def want_files(self) -> None:
@@ -66,10 +62,18 @@ class TrainingSet:
         with self._lock:
             return _read(self.uri) if self._frame is None else self._frame.clone()
 
+    def _keep(self, frame: pl.DataFrame, control: Control) -> None:
+        with self._lock:
+            self._frame = frame
+            if self._wants_files:  # asked for while it ran
+                self._write(iter([frame]), control)
+
     def _write(self, frames: Iterator[pl.DataFrame], control: Control) -> int:
+        from tiffin.offline.retrieve import write_parts
+
         rows = write_parts(frames, self.uri, control=control)
         self._has_files = True
-        self._record_files()
+        self._on_written()
         return rows
 
 
@@ -99,7 +103,8 @@ class RetrievalJob(Job):
     def to_arrow(self) -> pa.Table:
         """The answer as an Arrow table, after waiting for the job. Needs pyarrow."""
         frame = self.to_polars()
-        return _with_extra(frame.to_arrow, "pyarrow", "arrow")
+        table: pa.Table = _with_extra(frame.to_arrow, "pyarrow", "arrow")
+        return table
 
     def to_pandas(self) -> pd.DataFrame:
         """The answer as a pandas frame, after waiting for the job.
@@ -107,7 +112,8 @@ class RetrievalJob(Job):
         Integers and booleans with nulls are of pandas' nullable types, never floats. Needs pandas.
         """
         frame = self.to_polars()
-        return _with_extra(lambda: _pandas(frame), "pandas", "pandas")
+        converted: pd.DataFrame = _with_extra(lambda: _pandas(frame), "pandas", "pandas")
+        return converted
 
     def _answer(self) -> TrainingSet | None:
         task = self._local()
@@ -125,6 +131,15 @@ class RetrievalJob(Job):
         return uri
 
 
+def _read(uri: str) -> pl.DataFrame:
+    """The rows of part files, in the order in which they were written."""
+    import polars as pl
+
+    from tiffin.offline.location import list_parquet, normalise
+
+    return pl.concat([pl.read_parquet(found.path, glob=False) for found in list_parquet(normalise(uri))])
+
+
 def _pandas(frame: pl.DataFrame) -> pd.DataFrame:
     """A pandas frame in which whole numbers stay whole numbers beside nulls."""
     import polars as pl
@@ -133,8 +148,8 @@ def _pandas(frame: pl.DataFrame) -> pd.DataFrame:
     for name, dtype in frame.schema.items():
         column = frame.get_column(name)
         if (dtype.is_integer() or dtype == pl.Boolean) and column.null_count():
-            exact = column.to_pandas(use_pyarrow_extension_array=True)
-            result[name] = exact.astype("boolean" if dtype == pl.Boolean else str(dtype))
+            nullable: Any = "boolean" if dtype == pl.Boolean else str(dtype)
+            result[name] = column.to_pandas(use_pyarrow_extension_array=True).astype(nullable)
     return result
 
 
