@@ -182,7 +182,8 @@ class _Planner:
             self._raw(name)
         for n, column in enumerate(columns):
             self._value(n, column)
-        stored = [value.alias(name) for name, (value, _) in self._stored.items()]
+        # In the order of the source, so that files look like what was given.
+        stored = [self._stored[name][0].alias(name) for name in self._types if name in self._stored]
         return _Plan(stored, self._given, self._values, self._derived)
 
     def _times(self) -> None:
