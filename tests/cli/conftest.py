@@ -39,17 +39,18 @@ class Outcome(NamedTuple):
 Tiffin = Callable[..., Outcome]
 
 
+def in_this_process(*arguments: str, code: int = 0) -> Outcome:
+    """Run a command in this process; a code other than the expected one shows what it said."""
+    result = CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
+    outcome = Outcome(result.exit_code, result.stdout, result.stderr)
+    assert outcome.code == code, f"{arguments}: exit {outcome.code}\n{outcome.out}\n{outcome.err}"
+    return outcome
+
+
 @pytest.fixture
 def tiffin() -> Tiffin:
-    """Run a command in this process; a code other than the expected one shows what it said."""
-
-    def run(*arguments: str, code: int = 0) -> Outcome:
-        result = CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
-        outcome = Outcome(result.exit_code, result.stdout, result.stderr)
-        assert outcome.code == code, f"{arguments}: exit {outcome.code}\n{outcome.out}\n{outcome.err}"
-        return outcome
-
-    return run
+    """Run a command in this process."""
+    return in_this_process
 
 
 def in_own_process(*arguments: str, cwd: Path | None = None) -> Outcome:
@@ -65,6 +66,26 @@ def starter(tiffin: Tiffin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     tiffin("init", str(place))
     monkeypatch.chdir(place)
     return place
+
+
+@pytest.fixture(scope="session")
+def _kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("kept") / "rides"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIFFIN_CONFIG", str(place / "none.toml"))
+        in_this_process("init", str(place))
+        patch.chdir(place)
+        in_this_process("apply")
+        in_this_process("ingest", "driver_statistics", "data/driver_statistics.csv")
+        in_this_process("materialize")
+    return place
+
+
+@pytest.fixture
+def kept(_kept: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A filled project that tests share and must leave as it is; the test runs in it."""
+    monkeypatch.chdir(_kept)
+    return _kept
 
 
 @pytest.fixture

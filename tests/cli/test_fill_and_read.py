@@ -78,7 +78,7 @@ def test_training_set_for_machines_and_people(filled: Path, tiffin: Tiffin) -> N
     assert "… of 12 rows" in shown
 
 
-def test_known_at_asks_what_was_known(filled: Path, tiffin: Tiffin) -> None:
+def test_known_at_asks_what_was_known(kept: Path, tiffin: Tiffin) -> None:
     arguments = ["get-historical-features", "-f", "trip_completion", "-e", "data/trips.csv", "--json"]
     before = tiffin(*arguments, "--known-at", "2024-09-01T00:00:00Z").json
     frame = pl.read_parquet(Path(before["output"].removeprefix("file://")) / "part-*.parquet")
@@ -87,7 +87,7 @@ def test_known_at_asks_what_was_known(filled: Path, tiffin: Tiffin) -> None:
     assert "not an instant" in tiffin(*arguments[:-1], "--known-at", "yesterday", code=1).err
 
 
-def test_online_answer_for_people(filled: Path, tiffin: Tiffin) -> None:
+def test_online_answer_for_people(kept: Path, tiffin: Tiffin) -> None:
     expected = pl.read_csv(CSV).filter(pl.col("driver_id") == 1001).sort("event_timestamp").tail(1)["rating"].item()
     shown = tiffin("get-online-features", "-f", "trip_completion", "-k", "driver_id=1001,1006").out
     assert f"{expected:g}" in shown
@@ -97,7 +97,7 @@ def test_online_answer_for_people(filled: Path, tiffin: Tiffin) -> None:
     assert re.search(rf"driver_statistics:rating\s+{expected:g}\s+PRESENT\s+2024-09-07T00:00:00Z", one)
 
 
-def test_online_answer_for_machines(filled: Path, tiffin: Tiffin) -> None:
+def test_online_answer_for_machines(kept: Path, tiffin: Tiffin) -> None:
     answer = tiffin(
         "get-online-features", "-f", "driver_statistics:trips_today", "-k", "driver_id=1006,1001", "--json"
     ).json
@@ -152,7 +152,6 @@ def test_rows_of_the_future_stay_out(applied: Path, tiffin: Tiffin) -> None:
     [
         (["ingest", "drivers", CSV], "driver_statistics"),
         (["ingest", "driver_statistics", "missing.csv"], "missing.csv"),
-        (["ingest", "driver_statistics", "README.md"], "README.md"),
         (["ingest", "driver_statistics", "data/trips.csv"], "trips_today"),
         (["get-historical-features", "-f", "driver_statistics:ratng", "-e", "data/trips.csv"], "rating"),
         (["get-historical-features", "-f", "trip_completion", "-e", "missing.parquet"], "missing.parquet"),
@@ -168,7 +167,7 @@ def test_rows_of_the_future_stay_out(applied: Path, tiffin: Tiffin) -> None:
     ],
 )
 def test_a_mistake_is_told_in_a_line_with_what_to_do(
-    arguments: list[str], says: str, filled: Path, tiffin: Tiffin
+    arguments: list[str], says: str, kept: Path, tiffin: Tiffin
 ) -> None:
     outcome = tiffin(*arguments, code=1)
     first, *rest = outcome.err.splitlines()
@@ -180,6 +179,13 @@ def test_a_mistake_is_told_in_a_line_with_what_to_do(
     assert machine.out == ""
     assert machine.error["message"] == first.removeprefix("error: ")
     assert machine.error["hint"] == rest[-1].removeprefix("hint: ")
+
+
+def test_a_file_that_is_not_what_its_name_says(kept: Path, tiffin: Tiffin, tmp_path: Path) -> None:
+    (tmp_path / "fake.parquet").write_text("no Parquet")
+    outcome = tiffin("ingest", "driver_statistics", str(tmp_path / "fake.parquet"), code=1)
+    assert "cannot be read as Parquet" in outcome.err
+    assert len(outcome.err.splitlines()) <= 2
 
 
 def test_references_and_keys_are_read() -> None:

@@ -53,11 +53,11 @@ def test_the_readme_leads_from_nothing_to_online_values(tmp_path: Path) -> None:
     assert made["driver_statistics__rating"].null_count() > 0  # a trip before the week, and a driver nobody knows
 
 
-def test_the_python_of_the_readme_runs(filled: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (filled / "README.md").read_text(), flags=re.DOTALL)
+def test_the_python_of_the_readme_runs(kept: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (kept / "README.md").read_text(), flags=re.DOTALL)
     code = "\n".join(line.removeprefix("  ") for line in code.splitlines())
     code += "\nassert trips.height == 12\nassert drivers['driver_statistics:rating'][0] is not None\n"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=filled, check=False)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=kept, check=False)
     assert result.returncode == 0, result.stderr
 
 
@@ -66,8 +66,8 @@ def test_the_store_stays_in_the_project(tmp_path: Path, filled: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [filled.name]
 
 
-def test_commands_find_the_project_from_below(filled: Path, tiffin: Tiffin, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(filled / "data")
+def test_commands_find_the_project_from_below(kept: Path, tiffin: Tiffin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(kept / "data")
     assert tiffin("feature-tables", "list", "--json").json[0]["spec"]["name"] == "driver_statistics"
     answer = tiffin("get-historical-features", "-f", "trip_completion", "-e", "trips.csv", "--json").json
     assert answer["rows"] == 12

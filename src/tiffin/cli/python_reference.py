@@ -60,8 +60,9 @@ def _public(module: ModuleType) -> list[str]:
     return [name for name, value in vars(module).items() if _is_own(name, value, module)]
 
 
-def _is_own(name: str, value: object, module: ModuleType) -> bool:
-    return not name.startswith("_") and inspect.isclass(value) and value.__module__ == module.__name__
+def _is_own(name: str, value: Any, module: ModuleType) -> bool:
+    shown = inspect.isclass(value) or inspect.isfunction(value)
+    return shown and not name.startswith("_") and value.__module__ == module.__name__
 
 
 def _member(name: str, value: Any) -> Iterator[str]:

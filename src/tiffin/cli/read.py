@@ -13,6 +13,7 @@ from tiffin.cli.session import Session, command, group
 from tiffin.errors import InvalidArgument
 
 if TYPE_CHECKING:
+    import polars as pl
     from rich.console import RenderableType
 
 app = group("", "")
@@ -61,15 +62,25 @@ def get_historical_features(
     job = session.client.get_historical_features(read_refs(features), entities, output, known_at=known_at)
     watch(job, f"Joining {', '.join(job.tables)}")
     uri = job.get_output_file_uri()
-    frame = job.to_polars()
-    data = {"job": job.get_id(), "output": uri, "rows": frame.height, "columns": frame.columns}
+    rows = job.record.outcome.written
+    parts = _parts(uri)
+    data = {"job": job.get_id(), "output": uri, "rows": rows, "columns": parts.collect_schema().names()}
 
     def view() -> list[RenderableType]:
         from tiffin.cli.read_view import training_set
 
-        return training_set(frame, uri)
+        return training_set(parts, rows, uri)
 
     session.answer(data, view)
+
+
+def _parts(uri: str) -> pl.LazyFrame:
+    """A training set as it was written; all of it may be too large to look at."""
+    import polars as pl
+
+    from tiffin.offline.location import list_parquet, normalise
+
+    return pl.scan_parquet([found.path for found in list_parquet(normalise(uri))], glob=False)
 
 
 @command(

@@ -26,22 +26,23 @@ _ROWS: Final = 10
 Columns = Mapping[str, Sequence[Any]]
 
 
-def training_set(frame: pl.DataFrame, uri: str) -> list[RenderableType]:
+def training_set(parts: pl.LazyFrame, rows: int, uri: str) -> list[RenderableType]:
     """The first rows, how large the whole is, and where."""
+    frame = parts.head(_ROWS).collect()
     names = frame.columns
     head = _head(frame, names)
     while len(names) > 1 and not output.fits(head):
         names = names[:-1]
         head = _head(frame, names)
-    more = [f"… of {count(frame.height, 'row')}, {len(frame.columns)} columns"]
-    hidden = frame.height > _ROWS or len(names) < len(frame.columns)
-    size = Text.assemble(("✓ ", "green"), f"{count(frame.height, 'row')} in {uri}")
+    more = [f"… of {count(rows, 'row')}, {len(frame.columns)} columns"]
+    hidden = rows > frame.height or len(names) < len(frame.columns)
+    size = Text.assemble(("✓ ", "green"), f"{count(rows, 'row')} in {uri}")
     return [head, *(more if hidden else []), "", size]
 
 
 def _head(frame: pl.DataFrame, names: list[str]) -> Table:
     """The first rows of some columns."""
-    rows = [[_shown(value) for value in row] for row in frame.select(names).head(_ROWS).rows()]
+    rows = [[_shown(value) for value in row] for row in frame.select(names).rows()]
     numbers = [_two_lines(name, "__") for name in names if frame.schema[name].is_numeric()]
     return table([_two_lines(name, "__") for name in names], rows, right=numbers)
 
