@@ -25,7 +25,10 @@ def main() -> None:
         before = Path.cwd()
         os.chdir(folder)  # where Client() makes its store, and from where the paths of sources are meant
         try:
-            Story(Console(highlight=False), folder, rows=options.rows).tell()
+            console = Console(highlight=False)
+            if not console.is_terminal:
+                console.width = 110  # a log has no width of its own
+            Story(console, folder, rows=options.rows).tell()
         finally:
             os.chdir(before)  # a folder cannot be removed on every system while someone stands in it
 

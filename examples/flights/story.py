@@ -15,7 +15,10 @@ from examples.flights.audit import disagreements
 from examples.flights.show import Page, stopwatch
 from tiffin import Client
 
-NEW_YEAR = datetime(2014, 1, 1, tzinfo=UTC)
+#: Shortly before midnight in New York, an hour before the last report of the weather.
+EVENING = datetime(2013, 12, 30, 22, 30, tzinfo=UTC)
+#: When the temperature at JFK fell by 13 degrees from one report to the next.
+COLD_FRONT = datetime(2013, 4, 10, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 AUDITED = 300
 
@@ -114,11 +117,14 @@ class Story:
         # from autumn, where a history has gathered; from the end of a small sample
         few = training.slice(min(100_000, max(0, training.height - 4)), 4)
         columns = ["weather__temp", "planes__seats", "plane_history__last_arr_delay", "carrier_delays__late_share"]
-        shown = few.select("carrier", "flight", "tailnum", "origin", "event_timestamp", *columns, "late")
+        departure = pl.col("event_timestamp").dt.strftime("%d %b %H:%M").alias("departure")
+        shown = few.select("carrier", "tailnum", "origin", departure, *columns, "late")
         self.page.frame(shown.rename({column: column.partition("__")[2] for column in columns}))
         added = [column for column in training.columns if column not in asked.columns]
         shares = training.select(pl.col(added).is_null().mean() * 100).row(0)
-        self.page.say("Nulls are answers too: no report that hour, a plane nobody described, a first flight.")
+        self.page.say(
+            "Nulls are answers too: an hour without gusts, a plane that nobody described, the first flight of a plane."
+        )
         pairs = [(name.replace("__", ":"), f"{share:.2f} %") for name, share in zip(added, shares, strict=True)]
         half = (len(pairs) + 1) // 2
         rows = [(*pairs[i], *(pairs[i + half] if i + half < len(pairs) else ("", ""))) for i in range(half)]
@@ -126,8 +132,10 @@ class Story:
 
     def _show_boundary(self, training: pl.DataFrame) -> None:
         """The same flight asked just before, at, and after a weather report."""
-        report = self.data.weather.filter(pl.col("origin") == "JFK").sort("event_timestamp").row(100, named=True)
-        moment = report["event_timestamp"]
+        moment = COLD_FRONT
+        report = self.data.weather.row(
+            by_predicate=(pl.col("origin") == "JFK") & (pl.col("event_timestamp") == moment), named=True
+        )
         asked = pl.DataFrame(
             {
                 "moment": ["1 µs before the report", "at the report", "1 µs after it"],
@@ -156,22 +164,22 @@ class Story:
         self.page.step("Read: what a model asks while it answers")
         flights = [
             {"carrier": "UA", "tailnum": "N14228", "origin": "EWR", "dest": "IAH"},
-            {"carrier": "UA", "tailnum": "N14228", "origin": "EWR", "dest": "IAH", "event_timestamp": NEW_YEAR},
-            {"carrier": "UA", "tailnum": "N00000", "origin": "EWR", "dest": "IAH", "event_timestamp": NEW_YEAR},
+            {"carrier": "UA", "tailnum": "N14228", "origin": "EWR", "dest": "IAH", "event_timestamp": EVENING},
+            {"carrier": "UA", "tailnum": "N00000", "origin": "EWR", "dest": "IAH", "event_timestamp": EVENING},
         ]
         answer = self.client.get_online_features(features.arrival_delay, flights)
         values, statuses = answer.to_dict(), answer.statuses()
         chosen = ("weather:temp", "weather:wind_gust", "planes:seats", "plane_history:last_arr_delay")
         self.page.table(
-            ("feature", "N14228 now", "N14228 at New Year 2014", "N00000 at New Year 2014"),
+            ("feature", "N14228 now", "N14228 on 30 December 2013", "N00000 the same evening"),
             (
                 (name, *(f"{_text(value)} [dim]{status}[/dim]" for value, status in zip(*pair, strict=True)))
                 for name, pair in ((name, (values[name], statuses[name])) for name in chosen)
             ),
         )
         self.page.say(
-            "A report of 2013 is too old now, and is not given; the request may say for which instant it asks. "
-            "An unknown plane is not found, and its airport's weather still is."
+            "Today a report of 2013 is too old, and is not given; a request may say for which instant it asks. A plane "
+            "that nobody knows is not found; the weather at its airport still is."
         )
         spent = self._time_reads(features.arrival_delay, flights[1:2])
         small = self._time_reads(["plane_history:last_arr_delay"], [{"tailnum": "N14228"}])
@@ -195,7 +203,7 @@ class Story:
         moment = last["event_timestamp"][0]
         late = pl.concat(
             [
-                _report(last, at=moment - timedelta(minutes=30), temp=-40.0),
+                _report(last, at=moment - timedelta(minutes=30), temp=31.0),
                 _report(last.with_columns(origin=pl.lit("LGA")), at=moment + timedelta(hours=1), temp=28.0),
             ]
         )
@@ -205,7 +213,7 @@ class Story:
         answer = self.client.get_online_features(["weather:temp"], rows)
         self.page.say(
             f"Two rows come in with commit {commit.version}: one for JFK, half an hour older than what is online, and "
-            f"one for LGA, an hour newer. Materialising looked only at that commit: {job.rows_written} written, "
+            f"one for LGA, an hour newer. Materialising looks at that commit alone: {job.rows_written} written, "
             f"{job.rows_skipped} skipped."
         )
         self.page.table(
@@ -219,7 +227,9 @@ class Story:
         )
         asked = pl.DataFrame({"origin": ["JFK"], "event_timestamp": [moment - timedelta(minutes=10)]})
         past = self.client.get_historical_features(["weather:temp"], asked).to_polars()["weather__temp"][0]
-        self.page.say(f"A training row of ten minutes before now sees the late report: {past:.2f} °F.")
+        self.page.say(
+            f"A training row of ten minutes before that newest report sees the late one, as it should: {past:.2f} °F."
+        )
 
 
 def _report(report: pl.DataFrame, *, at: datetime, temp: float) -> pl.DataFrame:

@@ -38,6 +38,7 @@ def store(folder: Path, rows: pl.DataFrame, *, max_age: timedelta | None = None)
     fares = FeatureTable("fares", ["driver_id"], [Feature("total", ValueType.INT64)], source, max_age=max_age)
     client.apply([Entity("driver_id", value_type=ValueType.INT64), fares])
     client.ingest("fares", rows)
+    client.materialize_incremental()
     return client
 
 
@@ -71,7 +72,6 @@ def late_row_online(folder: Path) -> object:
 
 def late_row_incremental(folder: Path) -> object:
     client = store(folder, frame((1, day(1), day(1), 10)))
-    client.materialize_incremental()
     client.ingest("fares", frame((2, day(3), day(6), 20)))
     client.materialize_incremental()
     return online(client, 2)
@@ -79,7 +79,6 @@ def late_row_incremental(folder: Path) -> object:
 
 def expired_online(folder: Path) -> object:
     client = store(folder, frame((1, day(1), day(1), 10)), max_age=DAY)
-    client.materialize("fares")
     return online(client, 1)
 
 

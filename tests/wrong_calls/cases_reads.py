@@ -40,7 +40,7 @@ REFERENCES = [
         "two references of one column",
         lambda w: w.client.get_historical_features(["a__b:c", "a:b__c"], asked()),
         InvalidReference,
-        ("'a__b:c'", "'a:b__c'", "'a__b__c'"),
+        ("a__b:c'", "a:b__c'", "'a__b__c'"),
     ),
     Wrong(
         "an unknown service",
@@ -110,7 +110,7 @@ QUESTIONS = [
     Wrong(
         "a file that is not there",
         lambda w: w.client.get_historical_features(RATING, str(w.files / "no.parquet")),
-        StorageError,
+        NotFound,
         ("no.parquet",),
     ),
     Wrong(
