@@ -128,10 +128,10 @@ def test_warnings_are_a_line_on_stderr(starter: Path) -> None:
 def test_on_a_terminal_errors_have_colour_and_no_progress_is_left(kept: Path) -> None:
     said = in_terminal("materialize")
     assert "5 rows" in said
-    said = in_terminal("ingest", "drivers", "data/driver_statistics.csv")
-    assert "\x1b[" in said
-    assert "'driver_statistics'" in said
-    assert "\x1b[" not in in_terminal("ingest", "drivers", "data/driver_statistics.csv", NO_COLOR="1", TERM="dumb")
+    said = in_terminal("config", "get", "projct")
+    assert "\x1b[1;31merror:" in said
+    assert "Did you mean 'project'?" in said
+    assert "\x1b[" not in in_terminal("config", "get", "projct", NO_COLOR="1", TERM="dumb")
 
 
 def in_terminal(*arguments: str, **environment: str) -> str:

@@ -30,7 +30,6 @@ _NEEDS_MORE = {
     "tiffin registry rollback": "not_found",
     "tiffin entities delete": "failed_precondition",
     "tiffin feature-tables delete": "breaking_change",
-    "tiffin registry load": "storage_error",
 }
 
 

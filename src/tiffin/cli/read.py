@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -133,7 +133,7 @@ def read_refs(texts: Sequence[str]) -> list[str] | str:
     return refs
 
 
-def read_keys(texts: Sequence[str]) -> list[dict[str, Any]]:
+def read_keys(texts: Sequence[str]) -> list[Mapping[str, Any]]:
     """Entity rows of ``-k``: columns of equal length; one value stands for all rows. Quotes protect commas."""
     columns: dict[str, list[str]] = {}
     for text in texts:

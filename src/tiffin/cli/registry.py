@@ -54,7 +54,7 @@ def dump(
     session.answer({"file": file, "revisions": count - 1}, lambda: [f"{count - 1} revisions in {file}."])
 
 
-@command(app, "load", example="tiffin registry load backup.jsonl --home /srv/tiffin")
+@command(app, "load", example="tiffin registry load backup.jsonl --home copy")
 def load(session: Session, file: Annotated[Path, typer.Argument(metavar="FILE", help="What dump wrote.")]) -> None:
     """Fill an empty registry from a dump, keeping revisions, instants and authors."""
     projects, revisions = _loaded(file)
