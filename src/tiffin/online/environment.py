@@ -44,6 +44,7 @@ class Environment:
         self._inside: dict[int, None] = {}
         self._shut = False
         self._changed = threading.Condition()
+        self._writing = threading.Lock()
 
     def get(self, prefix: bytes, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of ``prefix + key`` for all keys, of one instant."""
@@ -90,26 +91,41 @@ class Environment:
 
         ``work`` is called again where the map was too small for what it wrote.
         """
-        while True:
-            env = self._enter(create=True)
-            try:
-                self._check_identity()
-                with env.begin(write=True) as transaction:
-                    return work(transaction)
-            except lmdb.MapFullError:
-                size = 2 * env.info()["map_size"]
-            except lmdb.MapResizedError:
-                size = 0
-            except lmdb.Error as error:
-                failure = error
-                break
-            finally:
-                self._leave()
-            self._resize(size)
-        # A failed write may leave the environment unusable: the next use opens it anew.
-        with self._alone():
-            self._close()
-        raise _mapped(self.path, failure, "written") from failure
+        with self._writing:
+            while True:
+                env = self._enter(create=True)
+                try:
+                    self._check_identity()
+                    return self._transact(env, work)
+                except lmdb.MapFullError:
+                    size = 2 * env.info()["map_size"]
+                except lmdb.MapResizedError:
+                    size = 0
+                except lmdb.Error as error:
+                    failure = error
+                    break
+                finally:
+                    self._leave()
+                self._resize(size)
+            # A failed write may leave the environment unusable: the next use opens it anew.
+            with self._alone():
+                self._close()
+            raise _mapped(self.path, failure, "written") from failure
+
+    def _transact(self, env: Any, work: Callable[[Any], T]) -> T:
+        transaction = env.begin(write=True)
+        try:
+            result = work(transaction)
+        except BaseException:
+            # An abort waits for an instant at which no other thread is in the library, so none may come in meanwhile.
+            with self._changed:
+                shut_before, self._shut = self._shut, True
+            transaction.abort()
+            if not shut_before:
+                self._open_gate()
+            raise
+        transaction.commit()
+        return result
 
     def release(self) -> None:
         """One user less; the last closes the file."""
@@ -242,6 +258,7 @@ class Environment:
         if child:
             self._inside.clear()
             self._changed = threading.Condition()
+            self._writing = threading.Lock()
         self._open_gate()
 
 

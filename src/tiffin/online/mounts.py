@@ -9,7 +9,7 @@ from typing import Final
 
 from tiffin.errors import StorageError
 
-MOUNTS: Final = Path("/proc/mounts")
+MOUNTS = Path("/proc/mounts")
 
 #: File systems whose files other machines, or another cache on this one, may change.
 NETWORK: Final = frozenset(
@@ -50,9 +50,9 @@ NETWORK_FUSE: Final = frozenset(
 _ESCAPE: Final = re.compile(r"\\([0-7]{3})")
 
 
-def refuse_network(path: str, mounts: Path = MOUNTS) -> None:
+def refuse_network(path: str) -> None:
     """Raise StorageError where ``path`` lies on a network file system; silent where the system does not tell."""
-    found = _mount_of(os.path.realpath(path), mounts)
+    found = _mount_of(os.path.realpath(path))
     if found is not None and (found[1] in NETWORK or found[1].removeprefix("fuse.") in NETWORK_FUSE):
         raise StorageError(
             f"The online store {path} lies on {found[0]}, which is mounted by {found[1]}: an LMDB store there would be "
@@ -61,10 +61,10 @@ def refuse_network(path: str, mounts: Path = MOUNTS) -> None:
         )
 
 
-def _mount_of(path: str, mounts: Path) -> tuple[str, str] | None:
+def _mount_of(path: str) -> tuple[str, str] | None:
     """The mount point and type of the file system that holds a path."""
     try:
-        lines = mounts.read_text(errors="surrogateescape").splitlines()
+        lines = MOUNTS.read_text(errors="surrogateescape").splitlines()
     except OSError:
         return None
     best: tuple[str, str] | None = None

@@ -403,8 +403,8 @@ def _race_value(seed: int, number: int) -> bytes:
 def _write_shuffled(store: OnlineStore, seed: int, *, rows: int) -> None:
     made = [(b"%d" % number, _race_value(seed, number)) for number in range(rows)]
     random.Random(seed).shuffle(made)  # noqa: S311  # reproducible, not secret
-    for start in range(0, rows, 7):
-        store.write(TABLE, made[start : start + 7])
+    for start in range(0, rows, 20):
+        store.write(TABLE, made[start : start + 20])
 
 
 def _race(suite: type[OnlineSuite], place: Path, seed: int) -> None:
