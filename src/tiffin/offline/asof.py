@@ -58,13 +58,13 @@ def winners(
     """The number (column AT) of the winner for each row of ``asked``, null where there is none or it is deleted.
 
     ``asked`` has ``keys`` and the instant; a null in any of them has no winner. ``history`` has no null keys or
-    events. ``known_by_row`` leaves out rows created after the instant.
+    events. A ``max_age`` of None or 0 is no limit; ``known_by_row`` leaves out rows created after the instant.
     """
     ordered = in_rank_order(history, rank).with_columns(pl.col(EVENT_TS).to_physical())
     rows = asked.with_row_index(_SLOT).drop_nulls()
     match = _known(rows, ordered, keys) if known_by_row else _last(rows, ordered, keys)
     valid = pl.col(AT).is_not_null()
-    if max_age is not None and max_age < _ENDLESS:
+    if max_age and max_age < _ENDLESS:
         valid &= pl.col(EVENT_TS) >= pl.col(INSTANT_COLUMN) - max_age
     if DELETED in match.columns:
         valid &= ~pl.col(DELETED)

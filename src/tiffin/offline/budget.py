@@ -16,6 +16,8 @@ _WIDTHS: Final = {pl.Int32: 4, pl.Float32: 4, pl.Boolean: 1, pl.String: _TEXT, p
 COPIES: Final = 4
 #: Neither pieces nor ranges are cut smaller than this many rows.
 LEAST_ROWS: Final = 4_096
+#: Each bucket is at least one file.
+MOST_BUCKETS: Final = 1_024
 
 
 def width(types: Iterable[pl.DataType]) -> int:
@@ -29,5 +31,5 @@ def rows_within(budget: int, row_bytes: int) -> int:
 
 
 def buckets_within(budget: int, total_bytes: int) -> int:
-    """Into how many buckets a total is divided so that each fits into a budget."""
-    return max(1, -(-total_bytes // max(budget, 1)))
+    """Into how many buckets a total is divided so that each fits into a budget, up to MOST_BUCKETS."""
+    return min(MOST_BUCKETS, max(1, -(-total_bytes // max(budget, 1))))

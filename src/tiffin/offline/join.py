@@ -32,14 +32,15 @@ class Part:
         self.selection = selection
         self.table = selection.table
         self.keys = self.table.key_names
-        self.names = [column.name for column in selection.features]
+        features = list(dict.fromkeys(selection.features))
+        self.names = [column.name for column in features]
         self._by_row = plan.known_at == "row"
         instant = plan.known_at if isinstance(plan.known_at, int) else None
         self._snapshot = lake.snapshot(file_source(self.table), known_at=instant)
         low, high = span
         self._low = None if low is None or not self.table.max_age else low - self.table.max_age
         self._high = high
-        self.history = open_history(self.table, selection.features, self._snapshot, low=self._low, high=high)
+        self.history = open_history(self.table, features, self._snapshot, low=self._low, high=high)
         self._conditions = [] if instant is None else [pl.col(CREATED_TS) <= pl.lit(instant).cast(INSTANT)]
 
     @property
@@ -50,7 +51,7 @@ class Part:
     @property
     def types(self) -> list[pl.DataType]:
         """The types of the features."""
-        return [polars_type(column.dtype) for column in self.selection.features]
+        return [polars_type(column.dtype) for column in self.history.features]
 
     @property
     def narrow_bytes(self) -> int:
@@ -63,7 +64,7 @@ class Part:
         return FileRows(self.history, low=self._low, high=self._high, conditions=self._conditions, keys=keys)
 
     def answer(self, rows: Rows, asked: pl.DataFrame) -> pl.DataFrame:
-        """The features of the winner of each row of ``asked``, null where there is none."""
+        """The winner's features for each row of ``asked``, under their names in the answer; null without a winner."""
         match = winners(
             asked.select(*self.keys, INSTANT_COLUMN),
             rows.narrow(self.narrow),
@@ -72,7 +73,9 @@ class Part:
             max_age=self.table.max_age,
             known_by_row=self._by_row,
         )
-        return gathered(rows, match, self.names)
+        values = gathered(rows, match, self.names)
+        named = zip(self.selection.features, self.selection.output, strict=True)
+        return values.select(pl.col(column.name).alias(name) for column, name in named)
 
     def check(self) -> None:
         """Raise StorageError where files were replaced under way."""
@@ -97,9 +100,9 @@ def in_memory(plan: RetrievalPlan, parts: Sequence[Part], entities: pl.LazyFrame
         if part.keys not in keys:
             keys[part.keys] = asked.drop_nulls(INSTANT_COLUMN).select(part.keys).drop_nulls().unique()
         answer = part.answer(part.rows(keys[part.keys]), asked)
-        answers.update(zip(part.selection.output, answer, strict=True))
+        answers.update((column.name, column) for column in answer)
         part.check()
-    return rows.hstack([answers[name].alias(name) for name in plan.columns])
+    return rows.hstack([answers[name] for name in plan.columns])
 
 
 def bytes_in_memory(plan: RetrievalPlan, parts: Sequence[Part], entities: pl.LazyFrame) -> int:
@@ -161,7 +164,6 @@ class _Spool:
             control.check()
             rows = asked.scan(bucket).collect()
             answer = part.answer(SpilledRows(history.scan(bucket), part.history.rank), rows)
-            answer.columns = list(part.selection.output)
             answers.add(answer.with_columns(rows[_SLOT]), pl.col(_SLOT) // self._step)
             history.drop(bucket)
             asked.drop(bucket)

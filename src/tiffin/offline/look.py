@@ -7,6 +7,7 @@ does not grow with the width of a table.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Protocol
 
 import polars as pl
@@ -66,8 +67,9 @@ class FileRows:
             return self.history.fetch(numbers, names).collect()
 
     def pieces(self, rows: int, names: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """As :meth:`narrow`, in pieces of at most ``rows`` rows."""
-        for piece in self.history.pieces(rows, low=self._low, high=self._high):
+        """As :meth:`narrow`, in pieces of at most ``rows`` rows, of which there is at least one."""
+        nothing = self.history.scan(positions=True).head(0)
+        for piece in chain([nothing], self.history.pieces(rows, low=self._low, high=self._high)):
             with self.history.collecting():
                 yield self._kept(piece).select(AT, *names).collect()
 

@@ -90,7 +90,7 @@ class MemoryEngine:
 def _answers(plan: RetrievalPlan, selection: Selection, entities: pl.DataFrame) -> dict[str, pl.Series]:
     table = selection.table
     instant = plan.known_at if isinstance(plan.known_at, int) else None
-    frame = _read(table, selection.features, lake.snapshot(file_source(table), known_at=instant))
+    frame = _read(table, list(dict.fromkeys(selection.features)), lake.snapshot(file_source(table), known_at=instant))
     by_key: dict[tuple[Any, ...], list[Row]] = {}
     for row in _rows(table, frame):
         by_key.setdefault(row.key, []).append(row)
