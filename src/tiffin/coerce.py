@@ -10,7 +10,7 @@ BYTES            binary; text as UTF-8
 STRING           text, categories
 INT32, INT64     integers in range; decimals and floats that are whole and below 2**53, where a float still
                  tells one integer from the next (pandas hands nullable integers over as floats)
-DOUBLE           floats; integers and decimals that come back unchanged
+DOUBLE           floats; integers that are exact; decimals of at most 15 digits
 FLOAT            the same; 64-bit floats in range are rounded
 BOOL             booleans
 UNIX_TIMESTAMP   instants of any unit and zone (naive ones are UTC), dates (midnight UTC), whole numbers as seconds
@@ -36,6 +36,9 @@ _MAX_SECONDS: Final = (2**63 - 1) // _SECOND_US
 _MAX_MILLIS: Final = (2**63 - 1) // 1_000
 #: From here on a float no longer tells one integer from the next.
 _WHOLE_LIMIT: Final[dict[type[pl.DataType], float]] = {pl.Float32: 2.0**24, pl.Float64: 2.0**53}
+
+#: Decimals of this many digits come back from a 64-bit float as they were.
+_DECIMAL_DIGITS: Final = 15
 
 
 class Coercion(NamedTuple):
@@ -147,7 +150,7 @@ def _real(column: pl.Expr, dtype: pl.DataType, target: pl.DataType) -> pl.Expr |
         return pl.when(real.cast(dtype, strict=False) == column).then(real)
     if isinstance(dtype, pl.Decimal):
         double = column.cast(pl.Float64)
-        return pl.when(double.cast(dtype, strict=False) == column).then(double).cast(target)
+        return pl.when(double.abs() < 10.0 ** (_DECIMAL_DIGITS - dtype.scale)).then(double).cast(target)
     return None
 
 
@@ -158,7 +161,7 @@ def _instant(column: pl.Expr, dtype: pl.DataType, finer: Rounding) -> pl.Expr | 
     if isinstance(dtype, pl.Datetime):
         ticks = column.to_physical()
         if dtype.time_unit == "ms":
-            return pl.when(ticks.abs() <= _MAX_MILLIS).then(ticks * 1_000).cast(target)
+            return pl.when(ticks.is_between(-_MAX_MILLIS, _MAX_MILLIS)).then(ticks * 1_000).cast(target)
         if dtype.time_unit == "ns":
             floor = ticks // 1_000
             late = pl.when(floor * 1_000 < ticks).then(1).otherwise(0) if finer == "up" else 0
@@ -167,7 +170,7 @@ def _instant(column: pl.Expr, dtype: pl.DataType, finer: Rounding) -> pl.Expr | 
     seconds = _whole(column, dtype, pl.Int64()) if dtype.is_numeric() else None
     if seconds is None:
         return None
-    return pl.when(seconds.abs() <= _MAX_SECONDS).then(seconds * _SECOND_US).cast(target)
+    return pl.when(seconds.is_between(-_MAX_SECONDS, _MAX_SECONDS)).then(seconds * _SECOND_US).cast(target)
 
 
 def _never_fails(dtype: pl.DataType, to: ValueType) -> bool:
