@@ -98,7 +98,8 @@ class Environment:
                     self._check_identity()
                     return self._transact(env, work)
                 except lmdb.MapFullError:
-                    size = 2 * env.info()["map_size"]
+                    # The pages that a dead process was reading are free again once it is known to be dead.
+                    size = 0 if env.reader_check() else 2 * env.info()["map_size"]
                 except lmdb.MapResizedError:
                     size = 0
                 except lmdb.Error as error:
