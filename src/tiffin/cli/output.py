@@ -28,6 +28,7 @@ _SHOWN_REJECTED: Final = 5
 #: What an error of the library advises, and what is typed here for the same.
 _TYPED: Final = {
     "allow_breaking=True": "--allow-breaking",
+    'on_invalid="quarantine"': "--on-invalid quarantine",
     "list_jobs()": "`tiffin jobs list`",
     "materialize(tables, start, end)": "tiffin materialize TABLE --start TIME --end TIME",
 }
