@@ -64,9 +64,10 @@ class Area:
 
     def __enter__(self) -> Area:
         if not is_remote(self.uri):
-            self._folder.mkdir(parents=True)
-            self._lock = (self._folder / _INTENT).open("wb")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with delta_errors(self.uri):
+                self._folder.mkdir(parents=True)
+                self._lock = (self._folder / _INTENT).open("wb")
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return self
 
     def __exit__(
