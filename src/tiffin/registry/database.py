@@ -52,14 +52,14 @@ def open_database(url: str) -> sa.Engine:
 @contextmanager
 def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A transaction that only reads: one consistent state, which waits for nobody."""
-    with _mapped(), engine.connect() as connection:
+    with _mapped(engine), engine.connect() as connection:
         yield connection
 
 
 @contextmanager
 def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A transaction that writes: committed when the block ends, undone when it raises."""
-    with _mapped(), engine.execution_options(**{_WRITE: True}).begin() as connection:
+    with _mapped(engine), engine.execution_options(**{_WRITE: True}).begin() as connection:
         yield connection
 
 
@@ -69,7 +69,11 @@ def _open_sqlite(url: str, parsed: sa.URL) -> sa.Engine:
     try:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"The folder of {parsed.database} cannot be made: {error.strerror}.") from error
+        raise StorageError(
+            f"The folder of {parsed.database} cannot be made: {error.strerror}.",
+            field="home",
+            hint="Name a folder, or a place where one may be made.",
+        ) from error
     engine = sa.create_engine(parsed, json_serializer=_json, pool_timeout=BUSY_SECONDS)
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -153,7 +157,7 @@ def seed(connection: sa.Connection) -> None:
 
 
 @contextmanager
-def _mapped() -> Iterator[None]:
+def _mapped(engine: sa.Engine) -> Iterator[None]:
     """The driver's errors as Tiffin's."""
     try:
         yield
@@ -165,9 +169,18 @@ def _mapped() -> Iterator[None]:
         cause = str(error.orig)
         if "locked" in cause or "busy" in cause or error.connection_invalidated:
             raise Unavailable(f"The database is busy or away: {cause}.", hint="Try again later.") from error
-        raise StorageError(f"The database refused the work: {cause}.") from error
+        raise _refused(engine, error) from error
     except exc.DBAPIError as error:
-        raise StorageError(f"The database refused the work: {error.orig}.") from error
+        raise _refused(engine, error) from error
+
+
+def _refused(engine: sa.Engine, error: exc.DBAPIError) -> StorageError:
+    place = engine.url.database if engine.dialect.name == "sqlite" else engine.url.render_as_string(hide_password=True)
+    return StorageError(
+        f"The database {place} refused the work: {error.orig}.",
+        field="registry",
+        hint="Check that it is a database of Tiffin, that it may be written, and that its disk has room.",
+    )
 
 
 def _json(value: Any) -> str:
