@@ -162,7 +162,7 @@ def filesystem(uri: str) -> Any:
     except ImportError:
         package = {"gs": "gcsfs", "s3": "s3fs"}.get(scheme, scheme)
         raise MissingDependency(package, extra=_EXTRAS.get(scheme, "all"), purpose=f"Listing {uri!r}") from None
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # unknown, or one that wants more than a URI
         raise InvalidArgument(
             f"{uri!r} has a scheme that is not known: {error}.", field="file_url", hint="Use a path, gs:// or s3://."
         ) from error
