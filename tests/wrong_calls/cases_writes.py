@@ -135,9 +135,15 @@ CALLS = [
     ),
     Wrong(
         "a bucket of an unknown kind",
-        lambda w: w.client.ingest("trips", "ftp://host/x.parquet"),
-        errors.TiffinError,
-        ("ftp",),
+        lambda w: w.client.ingest("trips", "paper://desk/x.parquet"),
+        InvalidArgument,
+        ("paper", "gs:// or s3://"),
+    ),
+    Wrong(
+        "a bucket that is more than a URI",
+        lambda w: w.client.ingest("trips", "github://desk/x.parquet"),
+        InvalidArgument,
+        ("github", "gs:// or s3://"),
     ),
     Wrong(
         "writing to a project that is not there",

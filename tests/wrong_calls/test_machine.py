@@ -29,7 +29,8 @@ if limit:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 def many():
-    return batch().select(pl.all().repeat_by(100_000).explode()).with_columns(rides=pl.int_range(200_000) * 7919 % 65_537)
+    copies = batch().select(pl.all().repeat_by(100_000).explode())
+    return copies.with_columns(rides=pl.int_range(200_000) * 7919 % 65_537)  # so that they take room
 
 calls = {
     "apply": lambda c: c.apply(Entity("boat")),
