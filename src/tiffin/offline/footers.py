@@ -58,6 +58,4 @@ def _fields(file: LakeFile) -> Fields:
 
 @lru_cache(maxsize=8_192)
 def _cached(path: str, size: int, modified_ns: int) -> Fields:
-    if is_remote(path):
-        return dict(pl.scan_parquet(path, glob=False, hive_partitioning=False).collect_schema())
-    return dict(pl.read_parquet_schema(path))
+    return dict(pl.scan_parquet(path, glob=False, hive_partitioning=False).collect_schema())

@@ -228,4 +228,5 @@ def _first_failure(run: Run, reading: Reading) -> object | None:
     rows = run.scan().filter(reading.how.failed).select(roots).head(1).collect()
     if rows.is_empty():
         return None
-    return rows.item() if roots == [reading.origin] else rows.row(0, named=True)
+    row: dict[str, object] = rows.row(0, named=True)
+    return row[reading.origin] if roots == [reading.origin] else row
