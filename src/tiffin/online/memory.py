@@ -51,7 +51,8 @@ class MemoryStore:
         written = 0
         with self._lock:
             stored = self._rows.setdefault(table, {})
-            self._expire_after[table] = expire_after
+            if rows:
+                self._expire_after[table] = expire_after
             for key, value in rows:
                 if key not in stored or value[:RANK_BYTES] >= stored[key][:RANK_BYTES]:
                     stored[key] = value
