@@ -367,7 +367,7 @@ def test_orphans_of_a_crash_are_removed_once_old_and_files_in_use_never(tmp_path
     with dead:
         dead.save(memoryview(b"orphan"), "event_date=2026-09-01/part-orphan.parquet")
         dead.publish(1)
-        dead.leave()  # as if killed here
+        dead.stake()  # as if killed here
     orphan = folder / "event_date=2026-09-01/part-orphan.parquet"
     put(table, rows(2), tmp_path)
     assert orphan.exists(), "it is too young to be called abandoned"

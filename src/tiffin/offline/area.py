@@ -60,7 +60,7 @@ class Area:
         self._folder = Path(uri) / AREA / self.token
         self._lock: IO[bytes] | None = None
         self._paths: list[str] = []
-        self._unclear = False
+        self._at_stake = False
 
     def __enter__(self) -> Area:
         if not is_remote(self.uri):
@@ -73,10 +73,10 @@ class Area:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.withdraw()
+        if not self._at_stake:
+            self.withdraw()
+            shutil.rmtree(self._folder, ignore_errors=True)
         if self._lock is not None:
-            if not self._unclear:
-                shutil.rmtree(self._folder, ignore_errors=True)
             self._lock.close()
 
     def save(self, content: memoryview, path: str) -> None:
@@ -99,14 +99,21 @@ class Area:
             final.parent.mkdir(parents=True, exist_ok=True)
             (self._folder / str(number)).rename(final)
 
+    def stake(self) -> None:
+        """A commit is about to be tried: from here on only the log can tell whether the files are in use.
+
+        Whatever interrupts the work now leaves files and intent where they are, for a later :func:`sweep` to judge.
+        """
+        self._at_stake = True
+
+    def lost(self) -> None:
+        """The log tells that the files are not in use."""
+        self._at_stake = False
+
     def keep(self) -> None:
         """The files are committed: they stay."""
         self._paths.clear()
-
-    def leave(self) -> None:
-        """Nobody can tell whether the files are committed: they stay, and a later :func:`sweep` decides."""
-        self._unclear = True
-        self.keep()
+        self._at_stake = False
 
     def withdraw(self) -> None:
         """Remove the files that were put in place."""

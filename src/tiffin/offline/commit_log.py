@@ -63,14 +63,7 @@ def append(uri: str, batch: Batch, *, key: str = "", digest: int = 0, control: C
     once, with another it is a Conflict. ConcurrentChange where other writers won every race; StorageError where the
     place refuses the work; nothing is stored then.
     """
-    for attempt in range(ATTEMPTS):
-        try:
-            table, shape = prepare(uri, batch)
-            break
-        except ConcurrentChange:
-            if attempt == ATTEMPTS - 1:
-                raise
-            _wait(attempt)
+    table, shape = _prepared(uri, batch)
     sweep(uri, table)
     for _ in range(REWRITES):
         found = applied(uri, key, digest, table=table)
@@ -79,8 +72,17 @@ def append(uri: str, batch: Batch, *, key: str = "", digest: int = 0, control: C
         try:
             return _write_and_commit(uri, table, batch, shape, key, digest, control)
         except _Outdated:
-            table, shape = prepare(uri, batch)
+            table, shape = _prepared(uri, batch)
     raise ConcurrentChange(f"Other writers kept changing the table at {uri!r}.", hint="Try again.")
+
+
+def _prepared(uri: str, batch: Batch) -> tuple[DeltaTable, Shape]:
+    for attempt in range(ATTEMPTS - 1):
+        try:
+            return prepare(uri, batch)
+        except ConcurrentChange:
+            _wait(attempt)
+    return prepare(uri, batch)
 
 
 def applied(uri: str, key: str, digest: int, *, table: DeltaTable | None = None) -> Appended | None:
@@ -113,17 +115,17 @@ def applied(uri: str, key: str, digest: int, *, table: DeltaTable | None = None)
 def _write_and_commit(
     uri: str, table: DeltaTable, batch: Batch, shape: Shape, key: str, digest: int, control: Control
 ) -> Appended:
-    stamp = max(clock.now(), max(_stamps(table), default=0) + _CUT_US + 1)
-    with Area(uri) as area:
-        with delta_errors(uri):
-            parts = write_parts(area, batch, shape, stamp, control)
-            control.check()
-            area.publish(table.version())
+    with delta_errors(uri), Area(uri) as area:
+        stamp = max(clock.now(), max(_stamps(table), default=0) + _CUT_US + 1)
+        parts = write_parts(area, batch, shape, stamp, control)
+        control.check()
+        area.publish(table.version())
         for attempt in range(ATTEMPTS):
-            if _commit(uri, table, shape, area, parts, stamp, key, digest):
+            version = _commit(uri, table, shape, area, parts, stamp, key, digest)
+            if version is not None:
                 area.keep()
                 rows = sum(part.rows for part in parts)
-                return Appended(table.version(), rows, stamp, _folders(part.path for part in parts))
+                return Appended(version, rows, stamp, _folders(part.path for part in parts))
             found = applied(uri, key, digest, table=table)
             if found is not None:
                 return found
@@ -137,17 +139,19 @@ def _write_and_commit(
 
 def _commit(
     uri: str, table: DeltaTable, shape: Shape, area: Area, parts: list[Part], stamp: int, key: str, digest: int
-) -> bool:
-    """One attempt; whether the batch is in the log. The table is then the newest, either way."""
+) -> int | None:
+    """One attempt; the version that holds the batch, or None where another writer took it and the table is reloaded."""
     metadata: dict[str, str | int] = {
         TOKEN: area.token,
         INGESTED_AT: stamp,
         ROWS: sum(part.rows for part in parts),
     }
-    properties = stamped(table, **metadata, **({KEY: _app(key)} if key else {}))
+    with delta_errors(uri):
+        properties = stamped(table, **metadata, **({KEY: _app(key)} if key else {}))
     if key:
         properties.app_transactions = [Transaction(_app(key), digest)]
     base = table.version()
+    area.stake()
     try:
         table.create_write_transaction(
             [_action(part) for part in parts],
@@ -158,27 +162,23 @@ def _commit(
         )
     except (DeltaError, OSError) as error:
         # It may have failed after the entry was written: only the log can tell.
-        if _landed(uri, table, area, base):
-            return True
-        if isinstance(error, CommitFailedError) and table.version() > base:
-            return False
-        with delta_errors(uri):
-            raise
+        landed = _landed(uri, table, area.token, base)
+        if landed is None:
+            area.lost()
+        if landed is None and not (isinstance(error, CommitFailedError) and table.version() > base):
+            with delta_errors(uri):
+                raise
+        return landed
+    # Without retries of its own the library commits to the next version or not at all.
+    return base + 1
+
+
+def _landed(uri: str, table: DeltaTable, token: str, base: int) -> int | None:
+    """The version above ``base`` that holds a batch after all, or None."""
     with delta_errors(uri):
         table.update_incremental()
-    return True
-
-
-def _landed(uri: str, table: DeltaTable, area: Area, base: int) -> bool:
-    """Whether the batch is in the log after all. Where the log cannot be read its files stay where they are."""
-    try:
-        with delta_errors(uri):
-            table.update_incremental()
-            newer = table.history(max(table.version() - base, 1))
-    except (ConcurrentChange, OSError):
-        area.leave()
-        raise
-    return any(entry.get(TOKEN) == area.token for entry in newer)
+        newer = table.history(max(table.version() - base, 1))
+    return next((int(entry["version"]) for entry in newer if entry.get(TOKEN) == token), None)
 
 
 def _action(part: Part) -> AddAction:

@@ -11,7 +11,7 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from tiffin.errors import ConcurrentChange, NotFound, StorageError, Unsupported
+from tiffin.errors import ConcurrentChange, NotFound, StorageError, TiffinError, Unsupported
 from tiffin.offline.location import is_remote
 
 #: The folder of the log, beside the data.
@@ -23,6 +23,8 @@ def delta_errors(uri: str) -> Iterator[None]:
     """Raise what delta-rs and the disk raise as StorageError or ConcurrentChange."""
     try:
         yield
+    except TiffinError:
+        raise
     except CommitFailedError as error:
         raise ConcurrentChange(f"Another writer committed to {uri!r} first: {error}") from error
     except (DeltaError, OSError) as error:
