@@ -16,6 +16,7 @@ from tests.cli.test_help import EVERY, RUNNABLE
 from tiffin import errors
 from tiffin.cli.python_reference import markdown, signature
 from tiffin.cli.reference import PAGES
+from tiffin.options import OPTIONS
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -58,7 +59,9 @@ def test_no_public_name_is_missing_from_the_page() -> None:
     for name, value in vars(errors).items():
         if isinstance(value, type) and value.__module__ == errors.__name__:
             assert f"### {name}\n" in page, name
-    for name in ("RetrievalJob", "IngestionJob", "JobStatus", "stage_entities_to_fs", "Config"):
+    for option in OPTIONS:
+        assert f"| `{option}` |" in page, option
+    for name in ("RetrievalJob", "IngestionJob", "JobStatus", "stage_entities_to_fs", "Config", "OfflineSuite"):
         assert f"### {name}\n" in page, name
 
 
@@ -107,5 +110,5 @@ def test_signatures_are_written_as_in_the_source() -> None:
 
 
 def test_docstrings_become_markdown() -> None:
-    text = "See :class:`tiffin.refs.FeatureRef` and ``x``::\n\n    a  b\n\n    c\n\n>>> 1 + 1\n2"
-    assert markdown(text) == "See `FeatureRef` and `x`:\n\n```text\na  b\n\nc\n```\n\n```pycon\n>>> 1 + 1\n2\n```"
+    text = "See :class:`tiffin.refs.FeatureRef` and ``x``::\n\n    a  b\n\n      c\n\n>>> 1 + 1\n2"
+    assert markdown(text) == "See `FeatureRef` and `x`:\n\n```text\na  b\n\n  c\n```\n\n```pycon\n>>> 1 + 1\n2\n```"

@@ -7,9 +7,11 @@ import inspect
 import re
 from collections.abc import Iterator
 from importlib import import_module
-from textwrap import indent
+from textwrap import dedent, indent
 from types import ModuleType
 from typing import Any, Final
+
+from tiffin.options import ALIASES, OPTIONS
 
 #: The public modules with what is shown of each; None means the module's ``__all__``.
 MODULES: Final[dict[str, tuple[str, ...] | None]] = {
@@ -27,6 +29,10 @@ MODULES: Final[dict[str, tuple[str, ...] | None]] = {
     "tiffin.registry.search": ("FeatureInfo",),
     "tiffin.errors": None,
     "tiffin.testing": None,
+    "tiffin.testing.registry": ("StoreSuite", "RegistrySuite"),
+    "tiffin.testing.offline": ("OfflineSuite",),
+    "tiffin.testing.online": ("OnlineSuite",),
+    "tiffin.testing.strategies": ("Case", "cases"),
 }
 
 _HEAD: Final = """\
@@ -50,7 +56,25 @@ def python_page() -> str:
             if not isinstance(value, ModuleType) and id(value) not in shown:
                 shown.add(id(value))
                 blocks.extend(_member(member, value))
-    return "\n".join(blocks)
+    return "\n".join([*blocks, _options()])
+
+
+def _options() -> str:
+    """Every option, as a table."""
+    lines = [
+        "## Options",
+        "",
+        "Each is an argument of `Client`, a variable such as `TIFFIN_PROJECT`, or a line of `tiffin.toml` or of the",
+        "user's own file; the first of these that names it counts.",
+        "",
+        "| option | kind | default | meaning |",
+        "|--|--|--|--|",
+    ]
+    for option in OPTIONS.values():
+        default = f"`{option.default}`" if option.default else ""
+        lines.append(f"| `{option.name}` | {option.kind} | {default} | {option.description} |")
+    also = ", ".join(f"`{alias}` for `{name}`" for alias, name in sorted(ALIASES.items()))
+    return "\n".join([*lines, "", f"Other names are understood too: {also}.", ""])
 
 
 def _public(module: ModuleType) -> list[str]:
@@ -87,7 +111,9 @@ def _class(name: str, kind: type) -> Iterator[str]:
 
 
 def _method(kind: type, name: str, value: Any) -> str:
-    """One method or property as an item of a list."""
+    """One method or property as an item of a list; a test of a shipped suite as the rule that it is named after."""
+    if name.startswith("test_"):
+        return f"- {name.removeprefix('test_').replace('_', ' ')}"
     words = markdown(inspect.getdoc(getattr(kind, name)) or "").replace("\n", "\n  ").replace("\n  \n", "\n\n")
     if isinstance(value, property):
         return f"- `{name}`: {words}"
@@ -96,7 +122,7 @@ def _method(kind: type, name: str, value: Any) -> str:
     if "\n" in call:
         code = indent(f"```py\n{call}\n```", "  ")
         return f"- `{owner}{name}`:\n\n{code}\n\n  {words}\n"
-    return f"- `{call}`: {words}"
+    return f"- `{call}`: {words}" if words else f"- `{call}`"
 
 
 def _methods(kind: type) -> Iterator[tuple[str, Any]]:
@@ -177,5 +203,5 @@ def _block(block: str) -> str:
     if block.startswith(">>>"):
         return f"```pycon\n{block}\n```"
     if block.startswith("    "):
-        return f"```text\n{inspect.cleandoc(block)}\n```"
+        return f"```text\n{dedent(block)}\n```"
     return block[:-1] if block.endswith("::") else block
