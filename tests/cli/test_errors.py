@@ -114,6 +114,15 @@ def test_an_interrupt_cancels_the_job_that_is_watched(home: Path, capsys: pytest
     database.dispose()
 
 
+def test_a_stream_of_few_letters_is_no_reason_to_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    Path(os.environ["TIFFIN_CONFIG"]).write_text('staging_location = "/tmp/müll"\n')
+    outcome = in_own_process("config", "list", cwd=tmp_path)
+    assert (outcome.code, outcome.err) == (0, "")
+    answer = in_own_process("config", "get", "staging_location", "--json", cwd=tmp_path)
+    assert answer.json["value"] == "/tmp/müll"
+
+
 def test_warnings_are_a_line_on_stderr(starter: Path) -> None:
     text = Path("features.py").read_text().replace('"trips_today"', '"job_id"').replace(":trips_today", ":job_id")
     Path("features.py").write_text(text)

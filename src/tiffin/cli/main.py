@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from io import TextIOWrapper
 from types import TracebackType
 from typing import Annotated, Any, Final, NoReturn
 
@@ -140,6 +141,9 @@ def _root(
 def run() -> NoReturn:
     """The entry point ``tiffin``."""
     sys.excepthook = _show_fault
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a screen that knows no ✓ is no reason to fail
     try:
         get_command(app).main()
     except KeyboardInterrupt:

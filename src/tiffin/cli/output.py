@@ -68,17 +68,17 @@ def note(line: str) -> None:
 
 
 def write_json(data: object) -> None:
-    """The answer as one JSON document on stdout.
+    """The answer as one JSON document on stdout, in ASCII where the stream is not UTF-8.
 
     Instants are RFC 3339 in UTC, bytes base64, and the numbers that JSON lacks the texts "NaN", "Infinity" and
     "-Infinity".
     """
-    sys.stdout.write(_json(data) + "\n")
+    sys.stdout.write(_json(data, ascii_only=sys.stdout.encoding.lower() not in {"utf-8", "utf8"}) + "\n")
     sys.stdout.flush()
 
 
-def _json(data: object) -> str:
-    return json.dumps(plain(data), indent=2, ensure_ascii=False, allow_nan=False)
+def _json(data: object, *, ascii_only: bool) -> str:
+    return json.dumps(plain(data), indent=2, ensure_ascii=ascii_only, allow_nan=False)
 
 
 def plain(value: object) -> Any:
@@ -120,7 +120,7 @@ def _as_typed(text: str) -> str:
 def fail(message: str, *, hint: str | None, as_json: bool, data: dict[str, Any], lines: Iterable[str] = ()) -> None:
     """As :func:`report`, for an error that is not of Tiffin's tree; ``data`` is what machines get of it."""
     if as_json:
-        note(_json({"error": data}))
+        note(_json({"error": data}, ascii_only=True))
     elif sys.stderr.isatty():
         _fail_in_colour(message, hint, lines)
     else:
