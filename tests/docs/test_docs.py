@@ -31,6 +31,19 @@ def test_blocks_run_in_order(page: Path, tmp_path: Path, monkeypatch: pytest.Mon
                 run_command(command, page, block.line)
 
 
+def test_the_ten_lines_answer_what_the_readme_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    [block] = [block for block in blocks(ROOT / "README.md") if block.language == "python"]
+    lines = [line for line in block.code.splitlines() if line and "import" not in line]
+    assert len(lines) <= 10
+    namespace: dict[str, object] = {}
+    exec(block.code, namespace)
+    assert namespace["training"]["fares__total"].to_list() == [40, 65]
+    assert namespace["training"].columns == ["driver_id", "event_timestamp", "label", "fares__total"]
+    said = f"`{namespace['answer']}`".replace("'", '"')
+    assert said in (ROOT / "README.md").read_text()
+
+
 def run_command(command: str, page: Path, line: int) -> None:
     tiffin = Path(sys.executable).with_name("tiffin")
     done = subprocess.run([tiffin, *shlex.split(command)[1:]], capture_output=True, text=True, check=False, timeout=120)

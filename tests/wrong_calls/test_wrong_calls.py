@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.wrong_calls import cases_definitions, cases_reads, cases_writes
-from tests.wrong_calls.world import World, Wrong, build
+from tests.wrong_calls.world import World, Wrong, at, batch, build
+from tiffin import Feature, ValueType
 from tiffin.errors import TiffinError
 
 CASES = [
@@ -46,6 +47,24 @@ def test_wrong_call(world: World, case: Wrong) -> None:
     after = world.everything()
     changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     assert not changed, f"the call failed, and yet it changed {sorted(changed)}"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda w: w.client.ingest("trips", batch().clear()),
+        lambda w: w.client.ingest("trips", batch(event_timestamp=[at(1), at(1)]), idempotency_key="first"),
+        lambda w: w.client.apply(w.client.get_feature_table("trips")),
+        lambda w: w.client.materialize_incremental("trips"),
+        lambda w: w.client.get_online_features(["trips:rating"], []),
+        lambda w: w.client.plan(w.trips(features=[Feature("rating", ValueType.FLOAT)])),
+    ],
+    ids=["no rows", "the same batch again", "the same table again", "nothing new", "no keys", "a plan"],
+)
+def test_calls_that_have_nothing_to_do_change_nothing(world: World, call: Callable[[World], object]) -> None:
+    before = world.everything()
+    call(world)
+    assert world.everything() == before
 
 
 def finish(result: object) -> None:
