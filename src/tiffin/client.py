@@ -5,7 +5,6 @@ It only finds the parts and hands plain data from one to the next; each part is 
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -25,7 +24,7 @@ from tiffin.workspace import Workspace, check_servers
 if TYPE_CHECKING:
     from tiffin.commit import Commit
     from tiffin.jobs.base import IngestionJob, Job
-    from tiffin.jobs.record import JobRecord, JobType
+    from tiffin.jobs.record import JobRecord
     from tiffin.jobs.retrieval import RetrievalJob
     from tiffin.jobs.task import Work
     from tiffin.online.read import Columns, Rows
@@ -377,9 +376,10 @@ class Client:
 
     def _synced(self, work: Work, tables: Sequence[TableSchema], project: str | None, *, block: bool) -> IngestionJob:
         from tiffin.jobs.base import IngestionJob
-        from tiffin.jobs.record import JobType
+        from tiffin.jobs.record import JobType, new_record
 
-        record = self._record(JobType.BATCH_INGESTION, [table.name for table in tables], project)
+        names = [table.name for table in tables]
+        record = new_record(JobType.BATCH_INGESTION, project or self._project, names)
         task = self._workspace.launcher.submit(record, work)
         job = IngestionJob(task.record, self._workspace.jobs, task)
         if block:
@@ -389,12 +389,14 @@ class Client:
     def _retrieval(
         self, tables: Sequence[str], batches: Batches, project: str | None, output_location: str | None
     ) -> RetrievalJob:
-        from tiffin.jobs.record import JobType
+        from tiffin.jobs.record import JobType, new_record
         from tiffin.jobs.retrieval import RetrievalJob, TrainingSet
+        from tiffin.registry.resolve import absolute
 
-        record = self._record(JobType.HISTORICAL_RETRIEVAL, tables, project)
+        record = new_record(JobType.HISTORICAL_RETRIEVAL, project or self._project, tables)
         configured = self.config.get("historical_feature_output_location")
-        place = output_location or f"{(configured or str(self._workspace.home / 'historical')).rstrip('/')}/{record.id}"
+        folder = self._workspace.folder("historical_feature_output_location", "historical")
+        place = absolute(output_location or f"{folder}/{record.id}", "")
         jobs = self._workspace.jobs
         work = TrainingSet(
             place,
@@ -404,13 +406,6 @@ class Client:
         )
         task = self._workspace.launcher.submit(record, work)
         return RetrievalJob(task.record, jobs, task)
-
-    def _record(self, kind: JobType, tables: Sequence[str], project: str | None) -> JobRecord:
-        from tiffin.jobs.record import JobRecord, JobStatus
-
-        job_id = uuid.uuid4().hex[:12]
-        place = project or self._project
-        return JobRecord(job_id, kind, place, tuple(tables), JobStatus.STARTING, start=clock.now())
 
     def _job(self, record: JobRecord) -> Job:
         from tiffin.jobs.base import IngestionJob

@@ -125,7 +125,7 @@ def test_part_files_where_a_place_or_a_budget_is_given(client: Client, tmp_path:
     place = str(tmp_path / "out")
     options = {"option": {"historical_feature_output_location": place}, "budget": {"memory_budget": "64MB"}}
     with Client(home=client.config.home, **options.get(how, {})) as other:
-        job = other.get_historical_features(REFS, asked(DAY), place if how == "argument" else None)
+        job = other.get_historical_features(REFS, asked(DAY), "out/mine" if how == "argument" else None)
         uri = job.get_output_file_uri(timeout_sec=60)
         assert Path(uri).is_relative_to(tmp_path / (".tiffin/historical" if how == "budget" else "out"))
         assert list(Path(uri).glob("part-*.parquet"))

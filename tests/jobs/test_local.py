@@ -280,3 +280,25 @@ def test_a_forked_child_sees_its_parents_job_through_the_record(start: Start, st
     os.close(write)
     work.release.set()
     job.wait(5)
+
+
+def test_a_forked_child_runs_jobs_of_its_own(
+    start: Start, store: JobStore, launcher: LocalLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "WATCH_EVERY", 0.01)
+    work = Held()
+    parents = start(work, "parents")
+    assert work.begun.wait(5)
+    child = os.fork()
+    if child == 0:
+        task = launcher.submit(record("childs"), Held())
+        task.finished.wait(20)
+        os._exit(task.status is not JobStatus.CANCELLED)
+    deadline = time.monotonic() + 10
+    while "childs" not in {job.id for job in store.find()} and time.monotonic() < deadline:
+        time.sleep(0.01)
+    store.request_cancel("childs")
+    assert os.waitpid(child, 0)[1] == 0
+    assert parents.get_status() is JobStatus.IN_PROGRESS
+    work.release.set()
+    parents.wait(5)

@@ -36,13 +36,17 @@ class LocalLauncher:
 
     def __init__(self, store: JobStore) -> None:
         self._store = store
+        self._known: weakref.WeakValueDictionary[str, Task] = weakref.WeakValueDictionary()
+        self.reset()
+        _LAUNCHERS.add(self)
+
+    def reset(self) -> None:
+        """Know of no threads: what a process begins with, and what is left of them after a fork."""
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(SLOTS)
         self._running: dict[str, Task] = {}
-        self._known: weakref.WeakValueDictionary[str, Task] = weakref.WeakValueDictionary()
         self._watcher: threading.Thread | None = None
         self._wake = threading.Event()
-        _LAUNCHERS.add(self)
 
     def submit(self, record: JobRecord, work: Work) -> Task:
         """Record a job and start it; returns at once."""
@@ -67,7 +71,7 @@ class LocalLauncher:
     def close(self, grace: float = EXIT_GRACE) -> None:
         """Cancel what runs and wait up to ``grace`` seconds for it to stop."""
         with self._lock:
-            tasks = [task for task in self._running.values() if task.is_here]
+            tasks = list(self._running.values())
             watcher = self._watcher
         for task in tasks:
             task.control.cancel()
@@ -145,4 +149,10 @@ def _close_all() -> None:
         launcher.close()
 
 
+def _reset_all() -> None:
+    for launcher in list(_LAUNCHERS):
+        launcher.reset()
+
+
 atexit.register(_close_all)
+os.register_at_fork(after_in_child=_reset_all)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import enum
+import uuid
+from collections.abc import Iterable
 
 import msgspec
+
+from tiffin import clock
 
 
 class JobStatus(enum.Enum):
@@ -79,3 +83,8 @@ class JobRecord(msgspec.Struct, frozen=True):
         """The job in words, for messages."""
         what = "retrieval" if self.type is JobType.HISTORICAL_RETRIEVAL else "ingestion"
         return f"The {what} of {', '.join(self.tables) or 'no table'} (job {self.id})"
+
+
+def new_record(kind: JobType, project: str, tables: Iterable[str]) -> JobRecord:
+    """The record of a job that nobody runs yet."""
+    return JobRecord(uuid.uuid4().hex[:12], kind, project, tuple(tables), JobStatus.STARTING, start=clock.now())
