@@ -119,6 +119,11 @@ def test_materialize_bounds_and_increments(applied: Path, tiffin: Tiffin) -> Non
     assert outcome.err.endswith("hint: Leave out one of them.\n")
 
 
+def test_an_empty_project_is_no_mistake(tiffin: Tiffin, home: Path) -> None:
+    assert "no feature tables" in tiffin("materialize", "--home", str(home)).out
+    assert tiffin("entities", "list", "--home", str(home), "--json").json == []
+
+
 def test_jobs_tell_what_ran(filled: Path, tiffin: Tiffin) -> None:
     tiffin("get-historical-features", "-f", "trip_completion", "-e", "data/trips.csv")
     jobs = tiffin("jobs", "list", "--json").json

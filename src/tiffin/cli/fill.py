@@ -122,5 +122,7 @@ def _committed(commit: Commit, *, online: bool) -> list[RenderableType]:
 def _materialized(job: IngestionJob) -> list[RenderableType]:
     from tiffin.cli.view import count, words
 
+    if not job.tables:
+        return [f"Project {job.record.project} has no feature tables; there was nothing to do."]
     skipped = f", {count(job.rows_skipped, 'row')} skipped as older" if job.rows_skipped else ""
     return [words(("✓ ", "green"), f"{count(job.rows_written, 'row')} of {', '.join(job.tables)} online{skipped}.")]
