@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import perf_counter
 from typing import Any
 
@@ -29,20 +29,20 @@ class Page:
 
     def say(self, text: str) -> None:
         """A paragraph; rich markup is read."""
-        self._console.print(Padding(text, (0, 2)))
+        self._console.print(Padding(text, (0, 0, 0, 2), expand=False))
 
     def code(self, text: str) -> None:
         """Text as it is."""
-        self._console.print(Padding(text, (0, 4)), markup=False, style="cyan")
+        self._console.print(Padding(text, (0, 0, 0, 4), expand=False), markup=False, style="cyan")
 
     def table(self, headers: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Sequence[int] = ()) -> None:
         """A small table; the columns ``numbers`` are set to the right."""
-        table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+        table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0), collapse_padding=True)
         for position, header in enumerate(headers):
             table.add_column(header, justify="right" if position in numbers else "left")
         for row in rows:
             table.add_row(*(shown(value) for value in row))
-        self._console.print(Padding(table, (0, 4)))
+        self._console.print(Padding(table, (0, 0, 0, 4), expand=False))
 
     def frame(self, frame: pl.DataFrame) -> None:
         """The rows of a small frame."""
@@ -71,8 +71,11 @@ def shown(value: object) -> str:
         return "[dim]null[/dim]"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}" + (f".{value.microsecond:06}" if value.microsecond else "")
+    if isinstance(value, timedelta):
+        hours = value // timedelta(hours=1)
+        return f"{hours} hours" if hours != 1 else "1 hour"
     if isinstance(value, float):
         return f"{value:.2f}"
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10_000:
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 1_000:
         return f"{value:,}"
     return str(value)
