@@ -47,23 +47,24 @@ class Environment:
         self._writing = threading.Lock()
 
     def get(self, prefix: bytes, keys: Sequence[bytes]) -> list[bytes | None]:
-        """The values of ``prefix + key`` for all keys, of one instant."""
-        while True:
-            env = self._enter()
-            try:
-                if env is None:
-                    return [None] * len(keys)
-                with env.begin() as transaction:
-                    find = transaction.get
-                    return [find(prefix + key) for key in keys]
-            except lmdb.MapResizedError:
-                grown = True
-            except lmdb.Error as error:
-                grown = self._after_read_error(env, error)
-            finally:
-                self._leave()
-            if grown:
-                self._resize(0)
+        """The values of ``prefix + key`` for all keys, of one instant: the hot path, with :meth:`read` behind it."""
+        env = self._enter()
+        try:
+            if env is None:
+                return [None] * len(keys)
+            with env.begin() as transaction:
+                find = transaction.get
+                return [find(prefix + key) for key in keys]
+        except lmdb.Error:
+            env = None  # read() below knows what to do, once this thread is out of the gate
+        finally:
+            self._leave()
+
+        def copy(transaction: Any) -> list[bytes | None]:
+            found = (transaction.get(prefix + key) for key in keys)
+            return [None if value is None else bytes(value) for value in found]
+
+        return self.read(copy) or [None] * len(keys)
 
     def read(self, work: Callable[[Any], T]) -> T | None:
         """What ``work`` makes of a read transaction, None where the file does not exist.
@@ -80,7 +81,10 @@ class Environment:
             except lmdb.MapResizedError:
                 grown = True
             except lmdb.Error as error:
-                grown = self._after_read_error(env, error)
+                # Dead processes may have filled the table of readers.
+                if not isinstance(error, lmdb.ReadersFullError) or env.reader_check() == 0:
+                    raise _mapped(self.path, error, "read") from error
+                grown = False
             finally:
                 self._leave()
             if grown:
@@ -121,9 +125,11 @@ class Environment:
             # An abort waits for an instant at which no other thread is in the library, so none may come in meanwhile.
             with self._changed:
                 shut_before, self._shut = self._shut, True
-            transaction.abort()
-            if not shut_before:
-                self._open_gate()
+            try:
+                transaction.abort()
+            finally:
+                if not shut_before:
+                    self._open_gate()
             raise
         transaction.commit()
         return result
@@ -175,8 +181,14 @@ class Environment:
             while self._shut:
                 self._changed.wait()
             self._shut = True
-            while self._inside:
-                self._changed.wait()
+            try:
+                while self._inside:
+                    self._changed.wait()
+            except BaseException:
+                # An interrupt from the keyboard must not leave it shut for ever.
+                self._shut = False
+                self._changed.notify_all()
+                raise
 
     def _open_gate(self) -> None:
         with self._changed:
@@ -237,12 +249,6 @@ class Environment:
                 f"The online store {self.path} was deleted or replaced while it was open.",
                 hint="Close it and open it again.",
             )
-
-    def _after_read_error(self, env: Any, error: lmdb.Error) -> bool:
-        """False to try again, where the table of readers was full of dead ones; else the error, mapped."""
-        if isinstance(error, lmdb.ReadersFullError) and env.reader_check() > 0:
-            return False
-        raise _mapped(self.path, error, "read") from error
 
     def _close(self) -> None:
         env, self._env = self._env, None
