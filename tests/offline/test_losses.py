@@ -89,7 +89,7 @@ def peak() -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
-features = tuple(Column(f"f{i}", ValueType.DOUBLE, f"f{i}") for i in range(8))
+features = tuple(Column(f"f{i}", ValueType.INT64, f"f{i}") for i in range(12))
 source = FileSource("event", ParquetFormat(), str(folder / "history"))
 table = TableSchema("default", "trips", (Column("driver", ValueType.INT64, "driver"),), features, source)
 selection = Selection(table, features, tuple(f"trips__{column.name}" for column in features))
@@ -105,22 +105,22 @@ print(height, found, peak() - before)
 
 
 def test_a_join_ten_times_larger_than_its_budget_stays_inside_it(tmp_path: Path) -> None:
-    budget = 64_000_000
+    budget = 100_000_000
     keys, step, count = 50_000, 500_000, 18
     (tmp_path / "history").mkdir()
     for number in range(count):
         numbers = pl.int_range(number * step, (number + 1) * step, eager=True)
         frame = pl.DataFrame({"driver": numbers * 7 % keys, "event": (numbers * 1_000_000).cast(pl.Datetime("us"))})
-        frame = frame.with_columns((numbers * (i + 1)).cast(pl.Float64).sin().alias(f"f{i}") for i in range(8))
+        frame = frame.with_columns((numbers * (i + 1)).alias(f"f{i}") for i in range(12))
         frame.write_parquet(tmp_path / "history" / f"{number:03}.parquet", row_group_size=50_000)
     numbers = pl.int_range(0, 400_000, eager=True)
     rows = pl.DataFrame({"driver": numbers % keys, "event_timestamp": (numbers * 22_000_000).cast(pl.Datetime("us"))})
     rows.write_parquet(tmp_path / "rows.parquet", row_group_size=50_000)
-    assert step * count * 10 * 8 > 10 * budget
+    assert step * count * 14 * 8 > 10 * budget
     run = subprocess.run(
         [sys.executable, "-c", JOIN_IN_A_BUDGET, str(tmp_path), str(budget)], capture_output=True, text=True, check=True
     )
     height, found, held = map(int, run.stdout.split())
     assert height == 400_000
     assert found > 390_000
-    assert held < 2 * budget
+    assert held < budget

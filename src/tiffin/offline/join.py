@@ -22,7 +22,7 @@ from tiffin.types import polars_type
 
 _SLOT: Final = "$slot"
 #: Pieces of work that share a budget at one time: what is read, what waits, what is matched and what is handed out.
-_SHARES: Final = 4
+_SHARES: Final = 6
 
 
 class Part:

@@ -55,9 +55,15 @@ class History:
 
     def pieces(self, rows: int, *, low: int | None = None, high: int | None = None) -> Iterator[pl.LazyFrame]:
         """As :meth:`scan` with positions, in pieces of at most ``rows`` rows of the files, in order."""
-        for run, height in zip(self._placed(positions=True), self._heights, strict=True):
-            for start in range(0, height, rows):
-                yield self._canonical(run, low, high, positions=True, piece=(start, rows))
+        first = 0
+        for run in self.runs:
+            # Each file by itself: skipping rows of others would read their footers again for every piece.
+            for file in run.files:
+                alone = msgspec.structs.replace(run, files=(file,), first=first)
+                height = self._height(alone)
+                for start in range(0, height, rows):
+                    yield self._canonical(alone, low, high, positions=True, piece=(start, rows))
+                first += height
 
     def fetch(self, numbers: pl.Series, names: Sequence[str]) -> pl.LazyFrame:
         """The canonical columns ``names`` of rows by their numbers, with these in AT, in their order."""
@@ -110,8 +116,11 @@ class History:
 
     @cached_property
     def _heights(self) -> list[int]:
+        return [self._height(run) for run in self.runs]
+
+    def _height(self, run: Run) -> int:
         with storage_errors(self._where()):
-            return [frame.item() for frame in pl.collect_all([run.scan().select(pl.len()) for run in self.runs])]
+            return int(run.scan().select(pl.len()).collect().item())
 
     def _placed(self, *, positions: bool) -> Iterator[Run]:
         """The runs with the numbers of their first rows, which only positions need."""
