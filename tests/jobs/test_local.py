@@ -48,7 +48,7 @@ def test_a_job_returns_at_once_completes_and_is_recorded(start: Start, database:
     assert (job.rows_written, job.rows_skipped, job.rows_rejected) == (1, 0, 0)
     row = raw(database)
     assert (row["state"], row["rows_written"], row["error"]) == ("COMPLETED", 1, None)
-    assert row["created"] <= row["started"] <= row["ended"]
+    assert row["created"] == row["started"] <= row["ended"]
     assert (row["host"], row["pid"]) == (socket.gethostname(), os.getpid())
     assert job.get_start_time().tzinfo is not None
 
@@ -131,6 +131,10 @@ def test_cancel_before_there_was_a_slot(start: Start) -> None:
     with pytest.raises(JobCancelled):
         waiting.wait(5)
     assert not ran.is_set()
+    held[0].cancel()
+    late = start(lambda _: Outcome(written=5), "late")
+    late.wait(5)
+    assert (late.rows_written, late.record.status) == (5, JobStatus.COMPLETED)
     for job in held:
         job.cancel()
 
@@ -158,6 +162,13 @@ def test_progress_and_log_are_recorded_while_it_runs(
     release.set()
     job.wait(5)
     assert [line.split(" ", 1)[1] for line in elsewhere.log()] == ["half", "all"]
+
+
+def test_a_report_that_comes_late_does_not_revive_a_job(start: Start, store: JobStore) -> None:
+    job = start(lambda _: Outcome())
+    job.wait(5)
+    assert store.report([Report(job.record, JobStatus.IN_PROGRESS, Progress(1))]) == set()
+    assert job.record.status is JobStatus.COMPLETED
 
 
 def test_listing(start: Start, store: JobStore) -> None:
@@ -196,7 +207,7 @@ def test_a_job_of_a_process_that_is_gone_is_reported_as_failed(store: JobStore, 
 def test_a_sign_of_life_is_stronger_than_a_guess(store: JobStore) -> None:
     seen = local.started_here(record())
     store.add(seen)
-    store.report([Report(seen, Progress(1))])
+    store.report([Report(seen, JobStatus.STARTING, Progress(1))])
     assert store.fail(replace(seen, heartbeat=seen.heartbeat - 1), "guess").status is JobStatus.STARTING
 
 

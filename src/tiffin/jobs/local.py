@@ -50,10 +50,19 @@ class LocalLauncher:
 
     def submit(self, record: JobRecord, work: Work) -> Task:
         """Record a job and start it; returns at once."""
-        record = started_here(record)
-        self._store.add(record)
         task = Task(record, work)
-        thread = threading.Thread(target=self._run, args=(task,), name=f"tiffin-job-{record.id}", daemon=True)
+        has_slot = self._slots.acquire(blocking=False)
+        if has_slot:  # one record less to write for the many jobs that are short
+            task.status = JobStatus.IN_PROGRESS
+        task.record = started_here(record, task.status)
+        try:
+            self._store.add(task.record)
+        except BaseException:
+            if has_slot:
+                self._slots.release()
+            raise
+        name = f"tiffin-job-{record.id}"
+        thread = threading.Thread(target=self._run, args=(task,), kwargs={"has_slot": has_slot}, name=name, daemon=True)
         with self._lock:
             self._running[record.id] = self._known[record.id] = task
             if self._watcher is None:
@@ -84,15 +93,14 @@ class LocalLauncher:
         if watcher is not None and watcher is not threading.current_thread():
             watcher.join(max(0.1, deadline - time.monotonic()))
 
-    def _run(self, task: Task) -> None:
+    def _run(self, task: Task, *, has_slot: bool) -> None:
         try:
-            if self._take_slot(task):
+            if has_slot or self._take_slot(task):
                 try:
-                    self._store.begin(task.record.id)
                     task.run()
                 finally:
                     self._slots.release()
-            self._store.finish(_report(task), task.status, task.outcome, _message(task))
+            self._store.finish(_report(task), task.outcome, _message(task))
         finally:
             with self._lock:
                 self._running.pop(task.record.id, None)
@@ -106,6 +114,7 @@ class LocalLauncher:
             except JobCancelled as error:
                 task.end(JobStatus.CANCELLED, error)
                 return False
+        task.status = JobStatus.IN_PROGRESS
         return True
 
     def _watch(self) -> None:
@@ -125,14 +134,14 @@ class LocalLauncher:
                     task.control.cancel()
 
 
-def started_here(record: JobRecord) -> JobRecord:
+def started_here(record: JobRecord, status: JobStatus = JobStatus.STARTING) -> JobRecord:
     """The record with this process as the one that runs it."""
     now = clock.now()
-    return replace(record, start=now, heartbeat=now, host=socket.gethostname(), pid=os.getpid())
+    return replace(record, status=status, start=now, heartbeat=now, host=socket.gethostname(), pid=os.getpid())
 
 
 def _report(task: Task) -> Report:
-    return Report(task.record, task.control.state, task.control.take_lines())
+    return Report(task.record, task.status, task.control.state, task.control.take_lines())
 
 
 def _message(task: Task) -> str:

@@ -29,6 +29,7 @@ class Report(NamedTuple):
     """What a running job has to say: how far it is, and lines for its log with their instants."""
 
     job: JobRecord
+    status: JobStatus
     progress: Progress
     lines: Sequence[tuple[int, str]] = ()
 
@@ -72,15 +73,6 @@ class JobStore:
             if (table is None or table in record.tables) and (include_terminated or not record.status.is_final)
         ]
 
-    def begin(self, job_id: str) -> None:
-        """Record that a job's work has begun."""
-        with writing(self._database) as connection:
-            connection.execute(
-                jobs.update()
-                .where(jobs.c.id == job_id)
-                .values(state=JobStatus.IN_PROGRESS.value, started=clock.now(), heartbeat=clock.now())
-            )
-
     def report(self, reports: Iterable[Report]) -> set[str]:
         """Record what running jobs say and that they are alive; the ids of those that should stop."""
         said = list(reports)
@@ -95,7 +87,7 @@ class JobStore:
             )
             return set(connection.execute(query).scalars())
 
-    def finish(self, report: Report, status: JobStatus, outcome: Outcome, error: str) -> None:
+    def finish(self, report: Report, outcome: Outcome, error: str) -> None:
         """Record how a job ended. The process that ran it has the last word, whatever others took it for."""
         with writing(self._database) as connection:
             _append(connection, report)
@@ -103,7 +95,7 @@ class JobStore:
                 jobs.update()
                 .where(jobs.c.id == report.job.id)
                 .values(
-                    state=status.value,
+                    state=report.status.value,
                     ended=clock.now(),
                     rows_written=outcome.written,
                     rows_skipped=outcome.skipped,
@@ -190,6 +182,7 @@ def _row(record: JobRecord) -> dict[str, Any]:
         "state": record.status.value,
         "spec_hash": "",
         "created": record.start,
+        "started": record.start if record.status is JobStatus.IN_PROGRESS else None,
         "rows_written": 0,
         "rows_skipped": 0,
         "rows_rejected": 0,

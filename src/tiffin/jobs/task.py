@@ -69,7 +69,6 @@ class Task:
 
     def run(self) -> None:
         """Do the work and keep what became of it."""
-        self.status = JobStatus.IN_PROGRESS
         try:
             self.control.check()
             self.outcome = self.work.run(self.control)
