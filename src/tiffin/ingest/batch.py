@@ -23,7 +23,7 @@ from tiffin.ingest.input import frames_of
 from tiffin.ingest.spool import Spool
 from tiffin.ingest.text import Given
 from tiffin.ingest.unique import repeated
-from tiffin.ingest.validate import REASON, SHOWN, Validator, refusal
+from tiffin.ingest.validate import REASON, SHOWN, Validator, refusal, shown
 from tiffin.offline.commit_log import append, applied
 from tiffin.offline.location import is_glob, is_remote, normalise
 from tiffin.offline.parts import Batch
@@ -115,8 +115,8 @@ def _set_repeated_aside(validator: Validator, good: Spool, bad: Spool, distinct:
         if on_invalid == "reject" and twice.any():
             event = validator.table.event_column
             told = [
-                {"row": row[ROW_COLUMN], "column": event, "reason": _REPEATED, "value": repr(row[event])}
-                for row in given.head(SHOWN).to_dicts()
+                {"row": row, "column": event, "reason": _REPEATED, "value": shown(given[event], n)}
+                for n, row in enumerate(given[ROW_COLUMN].head(SHOWN))
             ]
             raise refusal(validator.table, told, len(positions))
         bad.add(given.select(pl.exclude(ROW_COLUMN), pl.lit(_REPEATED).alias(REASON), pl.col(ROW_COLUMN)))

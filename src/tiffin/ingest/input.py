@@ -45,13 +45,19 @@ def _frames(source: Any) -> Iterator[pl.DataFrame]:
         return _collected(source)
     if _is_pandas(source):
         return _from_pandas(source)
+    if isinstance(source, dict | bytes | bytearray | pl.Series):
+        raise _no_rows(source)
     if hasattr(source, "__arrow_c_stream__"):
         return _from_stream(source)
     if hasattr(source, "__arrow_c_array__"):
         return iter([_from_arrow(source)])
-    if isinstance(source, Iterable) and not isinstance(source, dict | bytes | bytearray | pl.Series):
+    if isinstance(source, Iterable):
         return _from_items(source)
-    raise InvalidArgument(f"A {type(source).__name__} holds no rows to ingest.", field="source", hint=_ACCEPTED)
+    raise _no_rows(source)
+
+
+def _no_rows(source: Any) -> InvalidArgument:
+    return InvalidArgument(f"A {type(source).__name__} holds no rows to ingest.", field="source", hint=_ACCEPTED)
 
 
 def _collected(frame: pl.LazyFrame) -> Iterator[pl.DataFrame]:
@@ -93,8 +99,12 @@ def _from_stream(source: Any) -> Iterator[pl.DataFrame]:
     """The batches of an Arrow stream, one by one."""
     from arro3.core import RecordBatchReader
 
+    try:
+        reader = RecordBatchReader.from_arrow(source)
+    except (TypeError, ValueError):  # an array of numbers, not of rows
+        raise _no_rows(source) from None
     with _readable("the Arrow stream"):
-        for batch in RecordBatchReader.from_arrow(source):
+        for batch in reader:
             yield pl.DataFrame(batch)
 
 

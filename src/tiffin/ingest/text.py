@@ -43,18 +43,26 @@ class Given(NamedTuple):
 def parsing(column: pl.Expr, writing: Writing, to: ValueType) -> Coercion:
     """How a column of texts becomes a declared type."""
     reason = f"the text is no {to.name}"
-    plain = column
-    if writing == "json":
-        quoted = column.str.starts_with('"')
-        textual = to.element in {ValueType.STRING, ValueType.BYTES, ValueType.UNIX_TIMESTAMP}
-        plain = pl.when(quoted).then(column.str.slice(1, column.str.len_chars() - 2)) if textual else column
-        if to is ValueType.UNIX_TIMESTAMP:
-            plain = pl.when(quoted).then(plain).otherwise(column)
-    value = _parsed(plain, to)
+    value = _parsed(_unquoted(column, to) if writing == "json" else column, to)
     if value is None:
         reason = f"a text cannot hold {to.name}; use Parquet, or JSON lines with lists of one type"
         value = pl.lit(None, polars_type(to))
     return Coercion(value, column.is_not_null() & value.is_null(), reason)
+
+
+def _unquoted(column: pl.Expr, to: ValueType) -> pl.Expr:
+    """JSON as the plain text of a value of a type, null where it is of another kind: a quoted number is a text."""
+    quoted = column.str.starts_with('"')
+    content = pl.when(quoted).then(column).str.json_decode(pl.String)
+    match to:
+        case ValueType.STRING | ValueType.BYTES:
+            return content
+        case ValueType.UNIX_TIMESTAMP:
+            return pl.coalesce(content, column)
+        case ValueType.BOOL:
+            return pl.when(column.is_in(["true", "false"])).then(column)
+        case _:
+            return pl.when(~quoted).then(column)
 
 
 def _parsed(text: pl.Expr, to: ValueType) -> pl.Expr | None:

@@ -299,6 +299,14 @@ def _told(
     told = []
     for position in bad.arg_true().head(SHOWN):
         check = next(check for check, mask in failed if mask[position])
-        value = frame[check.column][position] if check.column in frame.columns else None
-        told.append({"row": first_row + position, "column": check.column, "reason": check.reason, "value": repr(value)})
+        value = shown(frame[check.column], position) if check.column in frame.columns else "None"
+        told.append({"row": first_row + position, "column": check.column, "reason": check.reason, "value": value})
     return told
+
+
+def shown(column: pl.Series, position: int) -> str:
+    """One value in words, also where Python has none for it (years beyond 9999)."""
+    try:
+        return repr(column[position])
+    except (ValueError, OverflowError):
+        return str(column.slice(position, 1).cast(pl.String).item())

@@ -75,9 +75,16 @@ def _check_readable(uri: str, table: DeltaTable) -> None:
             field="file_url",
             hint="Rewrite the table with delta.columnMapping.mode=none.",
         )
-    if "deletionVectors" in features and len(pl.DataFrame(table.deletion_vectors())) > 0:
+    if "deletionVectors" in features and _has_deletion_vectors(table):
         raise Unsupported(
             f"The Delta table at {uri!r} has deletion vectors, which Tiffin does not read.",
             field="file_url",
             hint="Rewrite its files with REORG TABLE ... APPLY (PURGE).",
         )
+
+
+def _has_deletion_vectors(table: DeltaTable) -> bool:
+    try:
+        return not pl.DataFrame(table.deletion_vectors()).is_empty()
+    except DeltaError:
+        return True  # one that cannot even be read
