@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from tests.jobs.conftest import Held, Told, record
 from tiffin.control import Control
-from tiffin.errors import InvalidData, JobCancelled, JobFailed, JobTimeout, NotFound
+from tiffin.errors import InvalidData, JobCancelled, JobFailed, JobTimeout, NotFound, Unavailable
 from tiffin.jobs import local
 from tiffin.jobs.base import IngestionJob
 from tiffin.jobs.local import LocalLauncher
@@ -169,6 +169,30 @@ def test_a_report_that_comes_late_does_not_revive_a_job(start: Start, store: Job
     job.wait(5)
     assert store.report([Report(job.record, JobStatus.IN_PROGRESS, Progress(1))]) == set()
     assert job.record.status is JobStatus.COMPLETED
+
+
+def test_a_database_that_is_away_for_a_moment_costs_no_line(
+    start: Start, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "WATCH_EVERY", 0.01)
+    away, release = threading.Event(), threading.Event()
+
+    def report(_: object) -> set[str]:
+        away.set()
+        raise Unavailable("away")
+
+    def run(control: Control) -> Outcome:
+        control.log("one")
+        control.log("two")
+        release.wait(5)
+        return Outcome()
+
+    monkeypatch.setattr(store, "report", report)
+    job = start(run)
+    assert away.wait(5)
+    release.set()
+    job.wait(5)
+    assert [line.split(" ", 1)[1] for line in job.log()] == ["one", "two"]
 
 
 def test_listing(start: Start, store: JobStore) -> None:

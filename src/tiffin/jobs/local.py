@@ -125,10 +125,14 @@ class LocalLauncher:
                 if not tasks:
                     self._watcher = None
                     return
+            reports = [_report(task) for task in tasks]
             try:
-                cancelled = self._store.report([_report(task) for task in tasks])
+                cancelled = self._store.report(reports)
             except (StorageError, Unavailable):
-                continue  # the database is away for a moment: what was not recorded now is next time
+                # The database is away for a moment: what was not recorded now is next time.
+                for task, report in zip(tasks, reports, strict=True):
+                    task.control.put_back(report.lines)
+                continue
             for task in tasks:
                 if task.record.id in cancelled:
                     task.control.cancel()

@@ -6,6 +6,7 @@ import os
 import threading
 import traceback
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol
 
 from tiffin import clock
@@ -47,6 +48,10 @@ class TaskControl(Control):
     def take_lines(self) -> list[tuple[int, str]]:
         """The lines since the last call, with their instants."""
         return [self._lines.popleft() for _ in range(len(self._lines))]
+
+    def put_back(self, lines: Sequence[tuple[int, str]]) -> None:
+        """Keep lines that were taken and could not be recorded."""
+        self._lines.extendleft(reversed(lines))
 
 
 class Task:
