@@ -28,7 +28,7 @@ from tiffin.online.layout import event_time
 #: The version of the arrangement of keys told above.
 FORMAT: Final = b"1"
 #: A write transaction holds at most so many rows and about so many bytes, so that other writers get their turn.
-BATCH_ROWS: Final = 20_000
+BATCH_ROWS: Final = 40_000
 BATCH_BYTES: Final = 32 << 20
 #: So many keys are looked at in one read transaction: a long one would keep the file from reusing its pages.
 PAGE_ROWS: Final = 5_000
