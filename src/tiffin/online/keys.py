@@ -144,23 +144,19 @@ class KeyEncoder:
 
     def encode(self, columns: Sequence[Sequence[Any]]) -> list[bytes | None]:
         """The key of every row, None where one of its values is."""
+        signature, parts = self._signature, self._parts
         try:
-            return self._encode(columns)
+            if len(columns) == 1:
+                part = parts[0]
+                return [None if value is None else signature + part(value) for value in columns[0]]
+            return [
+                None if None in row else signature + b"".join([p(value) for p, value in zip(parts, row, strict=True)])
+                for row in zip(*columns, strict=True)
+            ]
         except UnicodeEncodeError as error:
             raise InvalidArgument(
                 f"The key {error.object!r} is not a Unicode text: {error.reason}.", field=", ".join(self.names)
             ) from None
-
-    def _encode(self, columns: Sequence[Sequence[Any]]) -> list[bytes | None]:
-        signature = self._signature
-        if len(columns) == 1:
-            part = self._parts[0]
-            return [None if value is None else signature + part(value) for value in columns[0]]
-        parts = self._parts
-        return [
-            None if None in row else signature + b"".join([part(value) for part, value in zip(parts, row, strict=True)])
-            for row in zip(*columns, strict=True)
-        ]
 
 
 @cache

@@ -67,7 +67,8 @@ class LmdbStore:
             return [None] * len(keys)
         if max(map(len, keys), default=0) > keyspace.KEY_LIMIT:
             return self._read_long(prefix, keys)
-        return self._environment.get(prefix, keys)
+        opened = self._opened or self._environment
+        return opened.get(prefix, keys)
 
     def _read_long(self, prefix: bytes, keys: Sequence[bytes]) -> list[bytes | None]:
         """As :meth:`read`, where some keys are longer than LMDB takes."""

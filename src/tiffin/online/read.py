@@ -138,11 +138,17 @@ class ReadPlan:
         needed = self._echo
         if not rows:
             return dict.fromkeys(needed, ()), None, 0
+        first = rows[0]
+        if len(rows) == 1 and type(first) is dict:
+            # Most requests are one row.
+            one: dict[str, Sequence[Any]] = {name: (first[name],) for name in first if name in needed}
+            if len(one) < len(needed):
+                self._raise_missing(first)
+            return one, (first[NOW_FIELD],) if NOW_FIELD in first else None, 1
         if set(map(type, rows)) != {dict}:
             for row in rows:
                 if not isinstance(row, Mapping):
                     raise InvalidArgument(f"An entity row must be a mapping, got {row!r}.", field="entity_rows")
-        first = rows[0]
         names = [name for name in first if name in needed]
         if len(names) < len(needed):
             self._raise_missing(first)
