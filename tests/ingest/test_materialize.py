@@ -18,7 +18,7 @@ from tiffin.ingest import marks
 from tiffin.ingest import materialize as module
 from tiffin.ingest.materialize import Limits, commits_waiting, materialize, materialize_incremental
 from tiffin.offline.memory import open_engine as open_reference
-from tiffin.online.base import WriteResult
+from tiffin.online.base import TableId, WriteResult
 
 DAY = 86_400 * SECOND
 
@@ -278,6 +278,22 @@ def test_a_memory_budget_changes_nothing_but_memory(ground: Ground) -> None:
     ground.ingest(rows(*((key % 1_000, THEN + key, key) for key in range(20_000))))
     assert materialize_incremental(ground.route, ground.table) == WriteResult(1_000, 0)
     assert ground.read(*range(1_000)) == list(range(19_000, 20_000))
+
+
+def test_wide_rows_are_written_in_smaller_batches(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH_BYTES", 1_000)
+    sizes: list[int] = []
+    write = ground.store.write
+
+    def counted(table: TableId, given: list[tuple[bytes, bytes]], **options: int | None) -> WriteResult:
+        sizes.append(len(given))
+        return write(table, given, **options)
+
+    monkeypatch.setattr(ground.store, "write", counted)
+    ground.ingest(rows(*((key, THEN, key) for key in range(100))))
+    materialize_incremental(ground.route, ground.table)
+    assert sum(sizes) == 100
+    assert max(sizes) < 40
 
 
 def test_the_reference_engine_brings_the_same(ground: Ground) -> None:

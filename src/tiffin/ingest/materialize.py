@@ -25,8 +25,10 @@ from tiffin.online.layout import Layout
 if TYPE_CHECKING:
     import polars as pl
 
-#: Rows that are encoded and written at once, durable together.
-BATCH_ROWS: Final = 16_384
+#: How many rows, and about how many bytes of them, are encoded and written at once. Stores sort what they are given:
+#: the more, the less they jump about.
+BATCH_ROWS: Final = 65_536
+BATCH_BYTES: Final = 32 << 20
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -137,7 +139,8 @@ def _batches(table: TableSchema, frames: Iterable[pl.DataFrame]) -> Iterator[tup
     for frame in frames:
         keyed = frame.drop_nulls(list(table.key_names))
         without_key = frame.height - keyed.height
-        for batch in keyed.iter_slices(BATCH_ROWS):
+        fitting = keyed.height * BATCH_BYTES // max(int(keyed.estimated_size()), 1)
+        for batch in keyed.iter_slices(max(1, min(BATCH_ROWS, fitting))):
             yield batch, without_key
             without_key = 0
         if without_key:
