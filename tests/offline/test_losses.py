@@ -12,7 +12,7 @@ import pytest
 from tiffin.offline import polars
 from tiffin.offline.base import Window
 from tiffin.offline.retrieve import collect, prepare
-from tiffin.testing.offline import DAY, Asking, asking, day, rows_of, selection_of
+from tiffin.testing.asking import DAY, Asking, asking, day, rows_of, selection_of
 from tiffin.testing.strategies import stamped
 from tiffin.types import ValueType
 

@@ -26,7 +26,7 @@ from tiffin.errors import (
 from tiffin.offline import polars
 from tiffin.offline.plan import make_plan
 from tiffin.offline.retrieve import collect, latest_frame, prepare, retrieve, write_parts
-from tiffin.testing.offline import Asking, asking, day, rows_of, selection_of
+from tiffin.testing.asking import Asking, asking, day, rows_of, selection_of
 from tiffin.types import ValueType
 
 

@@ -8,6 +8,8 @@ from typing import Final
 
 import polars as pl
 
+from tiffin.errors import StorageError
+
 _BUCKET: Final = "$bucket"
 
 
@@ -44,7 +46,7 @@ class Buckets:
         for number, parts in self._waiting.items():
             files = self._files.setdefault(number, [])
             path = self._folder / f"{number}-{len(files)}.arrow"
-            pl.concat(parts).write_ipc(path, compression="lz4")
+            _write(pl.concat(parts), path)
             files.append(path)
         self._waiting.clear()
         self._bytes = 0
@@ -65,3 +67,14 @@ class Buckets:
 def bucket_of(keys: Sequence[str], count: int) -> pl.Expr:
     """The bucket of a row by the hash of its keys: the same for equal keys of equal types, null keys included."""
     return pl.struct(*keys).hash(seed=0) % count
+
+
+def _write(rows: pl.DataFrame, path: Path) -> None:
+    try:
+        rows.write_ipc(path, compression="lz4")
+    except (OSError, pl.exceptions.ComputeError) as error:
+        raise StorageError(
+            f"Rows cannot be set aside in the temporary folder {str(path.parent)!r}: {error}",
+            field="memory_budget",
+            hint="Make room there, point TMPDIR elsewhere, or raise the memory budget.",
+        ) from error

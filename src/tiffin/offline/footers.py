@@ -28,6 +28,15 @@ def fields_of(files: Sequence[LakeFile]) -> list[Fields]:
     return [_fields(file) for file in files]
 
 
+#: What Polars raises for files that are broken, or are no longer what their footers said.
+_UNREADABLE: Final = (
+    pl.exceptions.ComputeError,
+    pl.exceptions.SchemaError,
+    pl.exceptions.ColumnNotFoundError,
+    pl.exceptions.StructFieldNotFoundError,
+)
+
+
 @contextmanager
 def storage_errors(what: str) -> Iterator[None]:
     """Raise what a disk, a bucket or a broken file does to a scan as StorageError or CorruptData."""
@@ -43,11 +52,11 @@ def storage_errors(what: str) -> Iterator[None]:
         raise StorageError(
             f"{what} cannot be read: {error}", field="file_url", hint="Check its permissions and the credentials."
         ) from error
-    except pl.exceptions.ComputeError as error:
+    except _UNREADABLE as error:
         raise CorruptData(
             f"{what} cannot be read as Parquet: {error}",
             field="file_url",
-            hint="Remove or replace the broken file; names that begin with '_' or '.' are not read.",
+            hint="Remove or replace the file if it is broken; names that begin with '_' or '.' are not read.",
         ) from error
 
 

@@ -91,9 +91,12 @@ def _winners(table: TableSchema, rows: Rows, control: Control) -> Iterator[pl.Da
     numbers = latest_of_keys(history, table.key_names, rows.rank)[AT].sort()
     del history
     names = list(canonical_types(table, table.features))
-    for batch in numbers.to_frame().iter_slices(BATCH_ROWS) if numbers.len() else [numbers.to_frame()]:
+    if numbers.is_empty():
+        yield rows.fetch(numbers, names).drop(AT)
+        return
+    for batch in rows.batches(numbers, names, BATCH_ROWS):
         control.check()
-        yield rows.fetch(batch[AT], names).drop(AT)
+        yield batch.drop(AT)
 
 
 def _on_disk(table: TableSchema, rows: FileRows, memory_budget: int, control: Control) -> Iterator[pl.DataFrame]:

@@ -32,6 +32,10 @@ class Rows(Protocol):
         """The columns ``names`` of the rows with these ascending numbers, in their order, with the numbers in AT."""
         ...
 
+    def batches(self, numbers: pl.Series, names: Sequence[str], size: int) -> Iterator[pl.DataFrame]:
+        """As :meth:`fetch`, in batches of about ``size`` rows, of which one may be empty, by one look at the rows."""
+        ...
+
 
 class FileRows:
     """The rows of a history's files with events from ``low`` to ``high`` that satisfy ``conditions``.
@@ -66,6 +70,10 @@ class FileRows:
         with self.history.collecting():
             return self.history.fetch(numbers, names).collect()
 
+    def batches(self, numbers: pl.Series, names: Sequence[str], size: int) -> Iterator[pl.DataFrame]:
+        with self.history.collecting():
+            yield from self.history.fetch(numbers, names).collect_batches(chunk_size=size, maintain_order=True)
+
     def pieces(self, rows: int, names: Sequence[str]) -> Iterator[pl.DataFrame]:
         """As :meth:`narrow`, in pieces of at most ``rows`` rows, of which there is at least one."""
         nothing = self.history.scan(positions=True).head(0)
@@ -96,6 +104,9 @@ class SpilledRows:
     def fetch(self, numbers: pl.Series, names: Sequence[str]) -> pl.DataFrame:
         wanted = numbers.alias(AT).to_frame().lazy()
         return self._frame.select(AT, *names).join(wanted, on=AT, how="semi", maintain_order="left").collect()
+
+    def batches(self, numbers: pl.Series, names: Sequence[str], size: int) -> Iterator[pl.DataFrame]:
+        return self.fetch(numbers, names).iter_slices(size)
 
 
 def gathered(rows: Rows, match: pl.Series, names: Sequence[str]) -> pl.DataFrame:
