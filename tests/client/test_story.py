@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -241,6 +242,22 @@ def test_definitions_change_under_a_running_reader(client: Client) -> None:
         client.get_online_features(REFS, [{"driver_id": 1002}])
 
 
+def test_what_another_client_applies_is_seen_within_a_second(client: Client) -> None:
+    client.ingest("drivers", ROWS)
+    client.materialize_incremental()
+    refs, rows = ["drivers:trips"], [{"driver_id": 1002}]
+    assert client.get_online_features(refs, rows).statuses()["drivers:trips"] == ["PRESENT"]
+    with Client(home=client.config.home) as other:
+        table = other.get_feature_table("drivers")
+        table.max_age = timedelta(seconds=1)
+        other.apply(table)
+    deadline = time.monotonic() + 5
+    while client.get_online_features(refs, rows).statuses()["drivers:trips"] == ["PRESENT"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert client.get_online_features(refs, rows).statuses()["drivers:trips"] == ["OUTSIDE_MAX_AGE"]
+
+
 def test_one_table_that_cannot_be_brought_up_to_date_does_not_keep_the_others(client: Client, tmp_path: Path) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/part.parquet").write_bytes(b"no parquet")
@@ -276,7 +293,9 @@ def test_projects_are_apart(client: Client) -> None:
         client.set_project("no spaces")
 
 
-def test_servers_are_refused_unless_embedded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_servers_are_refused_unless_embedded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     servers = {
         "core_url": "core:6565",
         "serving_url": "online:6566",
@@ -291,6 +310,8 @@ def test_servers_are_refused_unless_embedded(tmp_path: Path, caplog: pytest.LogC
     with caplog.at_level(logging.WARNING):
         client = Client(servers, home=str(tmp_path / "home"), embedded=True)
     assert "core:6565" in caplog.text
+    monkeypatch.setenv("TIFFIN_EMBEDDED", "true")
+    assert Client(servers, home=str(tmp_path / "home")).list_entities() == []
     client.apply(DRIVER)
     assert [entity.name for entity in client.list_entities()] == ["driver_id"]
 
