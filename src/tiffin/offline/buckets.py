@@ -37,7 +37,7 @@ class Buckets:
         )
         for (number,), part in parts.items():
             self._waiting.setdefault(int(number), []).append(part)
-        self._bytes += rows.estimated_size()
+        self._bytes += int(rows.estimated_size())
         if self._bytes > self._limit:
             self.flush()
 
