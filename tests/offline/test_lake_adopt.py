@@ -39,6 +39,18 @@ def test_a_flat_folder_is_adopted_with_its_first_batch(tmp_path: Path) -> None:
     assert all(file.event_min is not None for file in files)
 
 
+def test_what_was_known_before_an_adoption_is_known_after_it(tmp_path: Path) -> None:
+    folder = tmp_path / "lake"
+    save(rows(3), folder / "old.parquet")
+    source: Any = drivers(folder).source
+    long_ago = 1_000
+    before = lake.snapshot(source, known_at=long_ago)
+    commit = put(drivers(folder), rows(2), tmp_path)
+    after = lake.snapshot(source, known_at=long_ago)
+    assert [file.path for file in after.files] == [file.path for file in before.files]
+    assert len(lake.snapshot(source, known_at=commit.committed_at + 10**9).files) == 2
+
+
 def test_hive_folders_become_partitions(tmp_path: Path) -> None:
     folder = tmp_path / "lake"
     save(rows(2), folder / "event_date=2026-08-30" / "a.parquet")  # the folder need not be the date of its rows

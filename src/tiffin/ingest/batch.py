@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 import polars as pl
+from deltalake import DeltaTable
 
 from tiffin.commit import Commit
 from tiffin.control import UNWATCHED, Control
@@ -25,6 +26,7 @@ from tiffin.ingest.text import Given
 from tiffin.ingest.unique import repeated
 from tiffin.ingest.validate import REASON, SHOWN, Validator, refusal, shown
 from tiffin.offline.commit_log import append, applied
+from tiffin.offline.delta import open_table
 from tiffin.offline.location import is_glob, is_remote, normalise
 from tiffin.offline.parts import Batch
 from tiffin.offline.target import partition_names
@@ -58,13 +60,14 @@ def ingest(
     """
     uri = target_of(table)
     _check_options(idempotency_key, on_invalid)
-    validator = Validator(table, keep=partition_names(uri), latest=latest)
+    target = open_table(uri)
+    validator = Validator(table, keep=partition_names(uri, target), latest=latest)
     with Spool(staging) as good, Spool(staging) as bad, Spool(staging) as distinct:
         for given, first_row in _numbered(frames_of(source, table), control):
             _sort(validator, given, first_row, good, bad, on_invalid)
         repeats = validator.unique and _set_repeated_aside(validator, good, bad, distinct, on_invalid)
         kept = distinct if repeats else good
-        return _store(uri, validator, kept, bad, idempotency_key or "", dead_letters, control)
+        return _store(uri, target, validator, kept, bad, idempotency_key or "", dead_letters, control)
 
 
 def _check_options(idempotency_key: object, on_invalid: object) -> None:
@@ -125,7 +128,14 @@ def _set_repeated_aside(validator: Validator, good: Spool, bad: Spool, distinct:
 
 
 def _store(
-    uri: str, validator: Validator, good: Spool, bad: Spool, key: str, dead_letters: str, control: Control
+    uri: str,
+    target: DeltaTable | None,
+    validator: Validator,
+    good: Spool,
+    bad: Spool,
+    key: str,
+    dead_letters: str,
+    control: Control,
 ) -> Commit:
     """Commit the good rows, the bad ones safe before them."""
     table = validator.table
@@ -142,7 +152,7 @@ def _store(
     name = blake2b(key.encode(), digest_size=16).hexdigest() if key else uuid.uuid4().hex
     folder = folder_of(dead_letters, project=table.project, table=table.name, batch=name) if bad.rows else ""
     commit = Commit(table.project, table.name, -1, 0, bad.rows, folder, idempotency_key=key)
-    done = applied(uri, key, content)
+    done = applied(uri, key, content, target)
     if done is None:
         if bad.rows:
             write_dead_letters(folder, bad)
@@ -150,7 +160,7 @@ def _store(
             return commit
         stored = False
         try:
-            done = append(uri, batch, key=key, digest=content, control=control)
+            done = append(uri, batch, key=key, digest=content, table=target, control=control)
             stored = True
         finally:
             if bad.rows and not stored:

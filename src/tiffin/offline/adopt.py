@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable
@@ -21,6 +21,9 @@ from tiffin.offline.location import Found
 
 if TYPE_CHECKING:
     from tiffin.offline.parts import Batch
+
+#: A plain folder has no commits: its files were known at any time, and an adoption does not change that.
+_ALWAYS_KNOWN: Final = CommitProperties(custom_metadata={COMMITTED_AT: 0}, max_commit_retries=0)
 
 
 def adopt(uri: str, files: Sequence[Found], batch: Batch, properties: Mapping[str, str]) -> DeltaTable:
@@ -48,7 +51,7 @@ def adopt(uri: str, files: Sequence[Found], batch: Batch, properties: Mapping[st
             mode="error",
             partition_by=list(partitions),
             configuration=properties,
-            commit_properties=CommitProperties(custom_metadata={COMMITTED_AT: clock.now()}, max_commit_retries=0),
+            commit_properties=_ALWAYS_KNOWN,
         )
     table = open_table(uri)
     assert table is not None, "a table that was just made is there"

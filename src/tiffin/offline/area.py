@@ -14,6 +14,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, NamedTuple
@@ -67,6 +68,8 @@ class Area:
             with delta_errors(self.uri):
                 self._folder.mkdir(parents=True)
                 self._lock = (self._folder / _INTENT).open("wb")
+                # Without locks of the file system nobody can tell that a batch is abandoned, so nothing is swept.
+            with suppress(OSError):
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return self
 
@@ -75,8 +78,9 @@ class Area:
     ) -> None:
         if not self._at_stake:
             self.withdraw()
-            shutil.rmtree(self._folder, ignore_errors=True)
         if self._lock is not None:
+            if not self._at_stake:
+                shutil.rmtree(self._folder, ignore_errors=True)
             self._lock.close()
 
     def save(self, content: memoryview, path: str) -> None:

@@ -24,7 +24,7 @@ from tiffin.control import UNWATCHED, Control
 from tiffin.definitions.schema import INGESTED_AT_COLUMN
 from tiffin.errors import ConcurrentChange, Conflict
 from tiffin.offline.area import TOKEN, Area, Part, sweep
-from tiffin.offline.delta import delta_errors, open_table
+from tiffin.offline.delta import delta_errors
 from tiffin.offline.parts import Batch, Shape, write_parts
 from tiffin.offline.target import prepare, shape_of, stamped
 
@@ -56,38 +56,45 @@ class _Outdated(Exception):  # no error: the batch is written anew
     """Another writer took the batch's instant, or changed the columns it was written for."""
 
 
-def append(uri: str, batch: Batch, *, key: str = "", digest: int = 0, control: Control = UNWATCHED) -> Appended:
+def append(
+    uri: str,
+    batch: Batch,
+    *,
+    key: str = "",
+    digest: int = 0,
+    table: DeltaTable | None = None,
+    control: Control = UNWATCHED,
+) -> Appended:
     """Store a batch that is not empty, all of it or nothing, in one commit.
 
     ``key`` is unique in the table: with an equal ``digest`` (63 bits of a hash of the content) the batch is stored
     once, with another it is a Conflict. ConcurrentChange where other writers won every race; StorageError where the
-    place refuses the work; nothing is stored then.
+    place refuses the work; nothing is stored then. ``table`` spares opening it again.
     """
-    table, shape = _prepared(uri, batch)
+    table, shape = _prepared(uri, batch, table)
     sweep(uri, table)
     for _ in range(REWRITES):
-        found = applied(uri, key, digest, table=table)
+        found = applied(uri, key, digest, table)
         if found is not None:
             return found
         try:
             return _write_and_commit(uri, table, batch, shape, key, digest, control)
         except _Outdated:
-            table, shape = _prepared(uri, batch)
+            table, shape = _prepared(uri, batch, table)
     raise ConcurrentChange(f"Other writers kept changing the table at {uri!r}.", hint="Try again.")
 
 
-def _prepared(uri: str, batch: Batch) -> tuple[DeltaTable, Shape]:
+def _prepared(uri: str, batch: Batch, table: DeltaTable | None) -> tuple[DeltaTable, Shape]:
     for attempt in range(ATTEMPTS - 1):
         try:
-            return prepare(uri, batch)
+            return prepare(uri, batch, table)
         except ConcurrentChange:
             _wait(attempt)
-    return prepare(uri, batch)
+    return prepare(uri, batch, table)
 
 
-def applied(uri: str, key: str, digest: int, *, table: DeltaTable | None = None) -> Appended | None:
+def applied(uri: str, key: str, digest: int, table: DeltaTable | None) -> Appended | None:
     """The commit that holds a batch under a key, if there is one; Conflict where it holds other content."""
-    table = table or open_table(uri)
     if table is None or not key:
         return None
     with delta_errors(uri):
@@ -126,7 +133,7 @@ def _write_and_commit(
                 area.keep()
                 rows = sum(part.rows for part in parts)
                 return Appended(version, rows, stamp, _folders(part.path for part in parts))
-            found = applied(uri, key, digest, table=table)
+            found = applied(uri, key, digest, table)
             if found is not None:
                 return found
             if shape_of(table, batch) != shape or stamp in _stamps(table):

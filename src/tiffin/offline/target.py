@@ -39,14 +39,18 @@ _HONOURED: Final = frozenset(
 _LAST_PLAIN_WRITER: Final = 2
 
 
-def prepare(uri: str, batch: Batch) -> tuple[DeltaTable, Shape]:
-    """The table at a location, ready to take a batch, and the shape it takes it in.
+def prepare(uri: str, batch: Batch, table: DeltaTable | None = None) -> tuple[DeltaTable, Shape]:
+    """The table at a location, ready to take a batch, and the shape it takes it in; ``table`` spares opening it again.
 
     A location without a log gets one: an empty one starts a table, a folder of plain Parquet files is adopted.
     StorageError where the place cannot be written; FailedPrecondition where the table cannot hold a declared type;
     Unsupported where it requires of writers what Tiffin does not do.
     """
-    table = open_table(uri)
+    if table is None:
+        table = open_table(uri)
+    else:
+        with delta_errors(uri):
+            table.update_incremental()
     if table is None:
         _make_folder(uri)
         table = _make_table(uri, batch)
@@ -61,9 +65,8 @@ def prepare(uri: str, batch: Batch) -> tuple[DeltaTable, Shape]:
     return table, shape_of(table, batch)
 
 
-def partition_names(uri: str) -> tuple[str, ...]:
-    """The columns that are folders at a location: by its log, else by its files."""
-    table = open_table(uri)
+def partition_names(uri: str, table: DeltaTable | None) -> tuple[str, ...]:
+    """The columns that are folders at a location: by its table, else by its files."""
     if table is not None:
         return tuple(table.metadata().partition_columns)
     return tuple(dict.fromkeys(name for file in list_parquet(uri) for name in file.partition))
