@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import feast_environment
 from examples.losses import __main__ as losses
 from examples.losses import on_tiffin
 from examples.losses.cases import CASES, Case
@@ -25,9 +24,6 @@ def test_the_readme_says_what_the_cases_say() -> None:
     assert "\n".join(table) in readme
 
 
-@pytest.mark.skipif(
-    not (feast_environment.WORK / "feast" / "ready").exists(),
-    reason="Feast has an environment of its own, which the benchmarks make: python -m benchmarks",
-)
+@pytest.mark.timeout(600)  # Feast is installed into an environment of its own where it is not yet
 def test_feast_answers_as_recorded() -> None:
     assert losses.feast_answers() == {case.name: case.feast for case in CASES}

@@ -97,6 +97,9 @@ class Breaking:
     def write_mark(self, table: TableId, mark: bytes | None) -> None:
         self._crashing(lambda: self._store.write_mark(table, mark))  # type: ignore[attr-defined]  # LMDB keeps marks
 
+    def replace_mark(self, table: TableId, old: bytes, new: bytes) -> bool:
+        return self._crashing(lambda: self._store.replace_mark(table, old, new))  # type: ignore[attr-defined]  # as above
+
     def read_mark(self, table: TableId) -> bytes | None:
         found: bytes | None = self._store.read_mark(table)  # type: ignore[attr-defined]  # as above
         return found

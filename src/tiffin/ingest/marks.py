@@ -69,12 +69,7 @@ def reached(table: TableSchema, position: Position, pending_from: int | None) ->
 def read(store: OnlineStore, table: TableSchema) -> Mark | None:
     """The table's mark, or None; one that cannot be read (written by a later version, say) counts as none."""
     data = _marks(store).read_mark(TableId(table.project, table.name))
-    if data is None:
-        return None
-    try:
-        return msgspec.json.decode(data, type=Mark)
-    except msgspec.DecodeError:
-        return None
+    return None if data is None else _decoded(data)
 
 
 def note(store: OnlineStore, table: TableSchema, position: Position) -> None:
@@ -93,11 +88,22 @@ def write(store: OnlineStore, table: TableSchema, mark: Mark) -> None:
 
 def advance(store: OnlineStore, table: TableSchema, base: Mark, mark: Mark) -> bool:
     """Replace the mark if it still is that of ``base``'s run; otherwise leave it and return False."""
-    found = read(store, table)
-    if found is None or found.run != base.run:
-        return False
-    write(store, table, mark)
-    return True
+    keeper, table_id = _marks(store), TableId(table.project, table.name)
+    while True:
+        data = keeper.read_mark(table_id)
+        found = None if data is None else _decoded(data)
+        if data is None or found is None or found.run != base.run:
+            return False
+        # Where it fails the mark was noted or moved meanwhile: look again at whose it is.
+        if keeper.replace_mark(table_id, data, msgspec.json.encode(mark)):
+            return True
+
+
+def _decoded(data: bytes) -> Mark | None:
+    try:
+        return msgspec.json.decode(data, type=Mark)
+    except msgspec.DecodeError:
+        return None
 
 
 def _marks(store: OnlineStore) -> Marks:

@@ -84,6 +84,10 @@ class Marks(Protocol):
         """Replace the mark; None clears it."""
         ...
 
+    def replace_mark(self, table: TableId, old: bytes, new: bytes) -> bool:
+        """Replace the mark if it is ``old``, in one step; whether it was."""
+        ...
+
 
 @runtime_checkable
 class Scannable(Protocol):

@@ -122,6 +122,15 @@ def write_mark(transaction: Any, table: TableId, mark: bytes | None) -> bytes:
     return prefix
 
 
+def replace_mark(transaction: Any, prefix: bytes, old: bytes, new: bytes) -> bool:
+    """Replace a table's mark if it is ``old``; whether it was."""
+    key = mark_key(prefix)
+    if transaction.get(key) != old:
+        return False
+    transaction.put(key, new)
+    return True
+
+
 def forget_marks(transaction: Any, prefix: bytes) -> None:
     """Clear the mark and the span of a table."""
     _set(transaction, mark_key(prefix), None)

@@ -98,6 +98,12 @@ class LmdbStore:
             lambda transaction: keyspace.write_mark(transaction, table, mark)
         )
 
+    def replace_mark(self, table: TableId, old: bytes, new: bytes) -> bool:
+        prefix = self._prefix(table)
+        if prefix is None:
+            return False
+        return self._environment.write(lambda transaction: keyspace.replace_mark(transaction, prefix, old, new))
+
     def scan(self, table: TableId) -> Iterator[Row]:
         prefix = self._prefix(table)
         if prefix is not None:

@@ -81,6 +81,13 @@ class MemoryStore:
             else:
                 self._marks[table] = mark
 
+    def replace_mark(self, table: TableId, old: bytes, new: bytes) -> bool:
+        with self._lock:
+            if self._marks.get(table) != old:
+                return False
+            self._marks[table] = new
+            return True
+
     def scan(self, table: TableId) -> Iterator[tuple[bytes, bytes]]:
         with self._lock:
             rows = list(self._rows.get(table, {}).items())
