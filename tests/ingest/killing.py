@@ -76,7 +76,7 @@ def kill_and_recover(folder: Path, seed: int, *, span: float, kills: int = 2) ->
     found = 0
     for _ in range(kills):
         process, pipe = start(folder, seed)
-        pipe.poll(moment.uniform(0, 2 * span))  # no longer than its work takes, which other work may slow down
+        pipe.poll(moment.uniform(0, 1.4 * span))  # no longer than its work takes, which other work may slow down
         process.kill()
         process.join()
         pipe.close()
