@@ -18,6 +18,15 @@ COPIES: Final = 4
 LEAST_ROWS: Final = 4_096
 #: Each bucket is at least one file.
 MOST_BUCKETS: Final = 1_024
+#: What Polars and the allocator keep beside the frames once they have worked.
+_OVERHEAD: Final = 48_000_000
+#: Pieces of work that share a budget at one time: what is read, divided, waits, is matched and is handed out.
+_SHARES: Final = 6
+
+
+def share_of(budget: int) -> int:
+    """The bytes of one of the pieces of work that go on at one time."""
+    return max(budget - _OVERHEAD, budget // 2) // _SHARES
 
 
 def width(types: Iterable[pl.DataType]) -> int:

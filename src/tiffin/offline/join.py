@@ -21,8 +21,6 @@ from tiffin.offline.source import check_unchanged, file_source, open_history
 from tiffin.types import polars_type
 
 _SLOT: Final = "$slot"
-#: Pieces of work that share a budget at one time: what is read, what waits, what is matched and what is handed out.
-_SHARES: Final = 6
 
 
 class Part:
@@ -120,7 +118,7 @@ def on_disk(
     Both sides are set aside by the hash of their keys; each bucket is joined by itself, and its answers are set aside
     by their place in the entity source. A single key whose history exceeds the budget is not divided.
     """
-    share = memory_budget // _SHARES
+    share = budget.share_of(memory_budget)
     height = entities.select(pl.len()).collect().item()
     step = budget.rows_within(share, 2 * _answer_bytes(parts, entities))
     with tempfile.TemporaryDirectory(prefix="tiffin-join-") as folder:

@@ -24,7 +24,6 @@ from tiffin.types import polars_type
 
 #: Rows that are handed out at once.
 BATCH_ROWS: Final = 131_072
-_SHARES: Final = 4
 
 
 def latest(table: TableSchema, window: Window, memory_budget: int | None, control: Control) -> Iterator[pl.DataFrame]:
@@ -101,7 +100,7 @@ def _winners(table: TableSchema, rows: Rows, control: Control) -> Iterator[pl.Da
 
 def _on_disk(table: TableSchema, rows: FileRows, memory_budget: int, control: Control) -> Iterator[pl.DataFrame]:
     """As :func:`_winners`, bucket by bucket of the hash of keys."""
-    share = memory_budget // _SHARES
+    share = budget.share_of(memory_budget)
     names = list(canonical_types(table, table.features))
     row_bytes = budget.width(canonical_types(table, table.features).values())
     count = budget.buckets_within(share, rows.history.rows * _narrow_bytes(table))
