@@ -144,7 +144,7 @@ def apply(tables: int, shape: dict[str, Any], data: str, home: str) -> dict[str,
 def _client(home: str, **options: str) -> Any:
     from tiffin import Client
 
-    return Client(home=home, **options)
+    return Client({"home": home, **options})
 
 
 def _entity() -> Any:

@@ -18,8 +18,8 @@ import polars as pl
 from tiffin.coerce import Coercion, coercion
 from tiffin.definitions.schema import TableSchema
 from tiffin.errors import InvalidData
-from tiffin.ingest.mapping import is_bare
 from tiffin.offline.location import filesystem, is_remote
+from tiffin.offline.mapping import is_bare
 from tiffin.types import ValueType, polars_type
 
 Writing = Literal["plain", "json"]

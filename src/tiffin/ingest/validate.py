@@ -18,10 +18,11 @@ from tiffin.coerce import coercion
 from tiffin.definitions.expectation import UniqueKeyAndTime
 from tiffin.definitions.schema import INGESTED_AT_COLUMN, ROW_COLUMN, Column, TableSchema
 from tiffin.errors import InvalidData
+from tiffin.ingest.columns import check_columns
 from tiffin.ingest.expect import failing
-from tiffin.ingest.mapping import bad_mapping, check_columns, columns_read, is_bare, result_type, value_of
 from tiffin.ingest.text import Given, Writing, parsing
 from tiffin.offline.layout import INSTANT, stored_type
+from tiffin.offline.mapping import bad_mapping, columns_read, is_bare, result_type, value_of
 from tiffin.types import ValueType, polars_type
 
 #: The column of a dead letter that says why the row was refused; ROW_COLUMN says where it stood in the batch.

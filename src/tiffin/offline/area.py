@@ -22,7 +22,7 @@ from typing import IO, Final, NamedTuple
 import msgspec
 from deltalake import DeltaTable
 
-from tiffin.offline.delta import delta_errors
+from tiffin.offline.delta import LOG, delta_errors
 from tiffin.offline.location import filesystem, is_remote
 
 #: The folder below a table's own; its name hides it from readers of bare folders.
@@ -98,10 +98,16 @@ class Area:
         self._lock.write(msgspec.json.encode(Intent(version, tuple(self._paths))))
         self._lock.flush()
         os.fsync(self._lock.fileno())
+        folders = {Path(self.uri)}
         for number, path in enumerate(self._paths, 1):
             final = Path(self.uri) / path
             final.parent.mkdir(parents=True, exist_ok=True)
-            (self._folder / str(number)).rename(final)
+            grown = self._folder / str(number)
+            _flush(grown)
+            grown.rename(final)
+            folders.update(parent for parent in final.parents if parent.is_relative_to(self.uri))
+        for folder in folders:
+            _flush(folder)
 
     def stake(self) -> None:
         """A commit is about to be tried: from here on only the log can tell whether the files are in use.
@@ -109,6 +115,17 @@ class Area:
         Whatever interrupts the work now leaves files and intent where they are, for a later :func:`sweep` to judge.
         """
         self._at_stake = True
+
+    def settle(self, version: int) -> None:
+        """Have the disk itself hold the log's entry of a version: what was acknowledged outlives a loss of power."""
+        if self._lock is None:
+            return
+        log = Path(self.uri) / LOG
+        # Those before it may have made the table or its columns, on behalf of this batch.
+        for entry in (log / f"{number:020}.json" for number in range(max(version - 2, 0), version + 1)):
+            if entry.exists():
+                _flush(entry)
+        _flush(log)
 
     def lost(self) -> None:
         """The log tells that the files are not in use."""
@@ -123,6 +140,15 @@ class Area:
         """Remove the files that were put in place."""
         remove(self.uri, self._paths)
         self._paths.clear()
+
+
+def _flush(path: Path) -> None:
+    """Have the disk hold what was written to a file, or which files a folder has."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove(uri: str, paths: Iterable[str]) -> None:

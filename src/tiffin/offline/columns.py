@@ -19,7 +19,8 @@ from tiffin.definitions.schema import (
     Column,
     TableSchema,
 )
-from tiffin.errors import InvalidData, InvalidDefinition, closest
+from tiffin.errors import InvalidData, closest
+from tiffin.offline.mapping import columns_read, is_bare, result_type, value_of
 from tiffin.types import ValueType, polars_type
 
 #: The type of every instant.
@@ -58,7 +59,7 @@ def needed(table: TableSchema, features: Sequence[Column], existing: Iterable[st
     if table.created_column:
         wanted.add(table.created_column)
     for column in (*table.keys, *features):
-        wanted.update(_roots(table, column, known))
+        wanted.update(columns_read(table, column, known))
     optional = {INGESTED_AT_COLUMN, ROW_COLUMN}
     if table.deleted_column:
         optional.add(table.deleted_column)
@@ -96,7 +97,7 @@ def canonical_types(table: TableSchema, features: Sequence[Column]) -> dict[str,
 def missing(table: TableSchema, absent: set[str], existing: Iterable[str], where: str) -> InvalidData:
     """The error for raw columns that are nowhere in a source."""
     name = min(absent)
-    users = [c.name for c in (*table.keys, *table.features) if name in _roots(table, c, set(existing))]
+    users = [c.name for c in (*table.keys, *table.features) if name in columns_read(table, c, existing)]
     purpose = f"which {users[0]!r} is read from" if users else "which holds its times"
     return InvalidData(
         f"{table.label()}: no file of {where} has the column {name!r}, {purpose}.",
@@ -105,25 +106,9 @@ def missing(table: TableSchema, absent: set[str], existing: Iterable[str], where
     )
 
 
-def _roots(table: TableSchema, column: Column, existing: set[str]) -> set[str]:
-    if column.is_plain or column.expression in existing:
-        return {column.expression}
-    return set(_sql(table, column).meta.root_names())
-
-
-def _sql(table: TableSchema, column: Column) -> pl.Expr:
-    try:
-        return pl.sql_expr(column.expression)
-    except pl.exceptions.PolarsError as error:
-        raise _bad_expression(table, column, error) from error
-
-
 def _declared(table: TableSchema, column: Column, types: Types) -> Reading:
-    if column.is_plain or column.expression in types:
-        value, found = pl.col(column.expression), types[column.expression]
-    else:
-        value = _sql(table, column)
-        found = _result_type(table, column, value, types)
+    value = value_of(table, column, types)
+    found = types[column.expression] if is_bare(column, types) else result_type(table, column, value, types)
     how = coercion(value, found, column.dtype)
     if how.refused:
         raise InvalidData(
@@ -133,28 +118,6 @@ def _declared(table: TableSchema, column: Column, types: Types) -> Reading:
             hint="Declare the type that the source has, or convert it with an expression in field_mapping.",
         )
     return Reading(column.name, column.expression, how)
-
-
-def _result_type(table: TableSchema, column: Column, value: pl.Expr, types: Types) -> pl.DataType:
-    """The type of an expression, tried on two rows of nulls: what is no scalar expression gives another number."""
-    roots = list(dict.fromkeys(value.meta.root_names()))
-    sample = pl.DataFrame([pl.Series(name, [None, None], types[name]) for name in roots])
-    try:
-        answer = sample.select(value.alias("value"))
-    except pl.exceptions.PolarsError as error:
-        raise _bad_expression(table, column, error) from error
-    if roots and answer.height != sample.height:
-        raise _bad_expression(table, column, "it is no scalar expression, one value a row")
-    return answer.schema["value"]
-
-
-def _bad_expression(table: TableSchema, column: Column, why: object) -> InvalidDefinition:
-    return InvalidDefinition(
-        f"{table.label()}: field_mapping reads {column.name!r} from {column.expression!r}, which is neither a column "
-        f"of the source nor a SQL scalar expression: {why}.",
-        field="field_mapping",
-        hint="Put names with spaces in double quotes, as in '\"fare amount\" * 100'.",
-    )
 
 
 def _time(table: TableSchema, name: str, raw: str, types: Types) -> Reading:

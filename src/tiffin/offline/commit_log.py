@@ -131,6 +131,7 @@ def _write_and_commit(
             version = _commit(uri, table, shape, area, parts, stamp, key, digest)
             if version is not None:
                 area.keep()
+                area.settle(version)
                 rows = sum(part.rows for part in parts)
                 return Appended(version, rows, stamp, _folders(part.path for part in parts))
             found = applied(uri, key, digest, table)

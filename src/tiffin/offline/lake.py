@@ -27,6 +27,10 @@ COMMITTED_AT: Final = "tiffin.committed_at"
 
 #: Statistics in a log may be cut to milliseconds, so that a maximum lies up to this much too low.
 _CUT_US: Final = 999
+#: Operations of a log that bring no rows.
+_WITHOUT_ROWS: Final = frozenset(
+    {"CREATE TABLE", "ADD COLUMN", "SET TBLPROPERTIES", "OPTIMIZE", "VACUUM START", "VACUUM END"}
+)
 
 
 class LakeFile(msgspec.Struct, frozen=True):
@@ -113,7 +117,9 @@ def files_since(source: FileSource, since: Position) -> LakeSnapshot:
         return msgspec.structs.replace(
             now, files=tuple(f for f in now.files if (f.path, f.size, f.modified_ns) not in seen)
         )
-    if since.identity == now.uri and since.version < 0:
+    if since.version < 0:
+        if since.identity != now.uri:
+            return now
         # A plain folder that was adopted since: the log took its files over as they were.
         adopted = {(path, size) for path, size, _ in since.files}
         return msgspec.structs.replace(now, files=tuple(f for f in now.files if (f.path, f.size) not in adopted))
@@ -125,6 +131,21 @@ def files_since(source: FileSource, since: Position) -> LakeSnapshot:
         return now
     old = {f.path for f in log_files(now.uri, table, "")}
     return msgspec.structs.replace(now, files=tuple(f for f in now.files if f.path not in old))
+
+
+def commits_since(source: FileSource, since: Position | None) -> int:
+    """How many commits of rows, or files of a plain location, came after a position; all of them for None."""
+    newer = snapshot(source) if since is None else files_since(source, since)
+    if newer.version < 0 or not newer.files:
+        return len(newer.files)
+    table = open_table(newer.uri, newer.version)
+    if table is None:
+        return 0
+    follows = since is not None and since.identity == _identity(newer.uri, table)
+    seen = since.version if since is not None and follows else -1
+    with delta_errors(newer.uri):
+        history = table.history(newer.version - seen)
+    return max(1, len([e for e in history if e["version"] > seen and e["operation"] not in _WITHOUT_ROWS]))
 
 
 def log_files(uri: str, table: DeltaTable, event_column: str) -> tuple[LakeFile, ...]:
@@ -202,6 +223,7 @@ __all__ = [
     "COMMITTED_AT",
     "LakeFile",
     "LakeSnapshot",
+    "commits_since",
     "committed_at",
     "files_since",
     "log_files",

@@ -14,7 +14,7 @@ from tiffin.control import Control
 from tiffin.definitions.schema import INGESTED_AT, TableSchema
 from tiffin.offline import budget, lake
 from tiffin.offline.asof import latest_of_keys
-from tiffin.offline.base import Position, Window
+from tiffin.offline.base import Window
 from tiffin.offline.buckets import Buckets, bucket_of
 from tiffin.offline.columns import canonical_types
 from tiffin.offline.look import FileRows, Rows, SpilledRows
@@ -42,16 +42,6 @@ def latest(table: TableSchema, window: Window, memory_budget: int | None, contro
     else:
         yield from _winners(table, rows, control)
     check_unchanged(table, snapshot)
-
-
-def commits_since(table: TableSchema, position: Position | None) -> int:
-    """How many commits, or new files of a plain folder, came after a position; all of them for None."""
-    source = file_source(table)
-    newer = lake.snapshot(source) if position is None else lake.files_since(source, position)
-    if newer.version < 0 or not newer.files:
-        return len(newer.files)
-    follows = position is not None and position.identity == lake.position(source).identity
-    return newer.version - position.version if position is not None and follows else newer.version + 1
 
 
 def _changed(table: TableSchema, window: Window, newer: lake.LakeSnapshot, snapshot: lake.LakeSnapshot) -> FileRows:

@@ -15,7 +15,6 @@ from tiffin.definitions.schema import CREATED_TS, DELETED, EVENT_TS, INGESTED_AT
 from tiffin.offline import lake
 from tiffin.offline.base import Capabilities, Position, Window
 from tiffin.offline.columns import canonical_types
-from tiffin.offline.latest import commits_since
 from tiffin.offline.plan import RetrievalPlan
 from tiffin.offline.source import file_source, open_history
 
@@ -77,7 +76,7 @@ class MemoryEngine:
         return lake.position(file_source(table))
 
     def commits_since(self, table: TableSchema, position: Position | None) -> int:
-        return commits_since(table, position)
+        return lake.commits_since(file_source(table), position)
 
     def earliest_event_after(self, table: TableSchema, instant: int) -> int | None:
         frame = _read(table, (), lake.snapshot(file_source(table)))

@@ -11,7 +11,7 @@ from tiffin.control import Control
 from tiffin.definitions.schema import EVENT_TS, TableSchema
 from tiffin.offline import join, lake
 from tiffin.offline.base import Capabilities, Position, Window
-from tiffin.offline.latest import commits_since, latest
+from tiffin.offline.latest import latest
 from tiffin.offline.plan import RetrievalPlan
 from tiffin.offline.source import file_source, open_history
 
@@ -43,7 +43,7 @@ class PolarsEngine:
         return lake.position(file_source(table))
 
     def commits_since(self, table: TableSchema, position: Position | None) -> int:
-        return commits_since(table, position)
+        return lake.commits_since(file_source(table), position)
 
     def earliest_event_after(self, table: TableSchema, instant: int) -> int | None:
         low = instant + 1

@@ -1,4 +1,4 @@
-"""Keys and features of a batch as expressions over the columns of its source (semantics, section 1)."""
+"""Keys and features as expressions over the raw columns of a source (semantics, section 1)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import polars as pl
 
 from tiffin.definitions.schema import Column, TableSchema
-from tiffin.errors import InvalidData, InvalidDefinition, Unsupported, closest
+from tiffin.errors import InvalidDefinition
 
 
 def is_bare(column: Column, names: Iterable[str]) -> bool:
@@ -32,39 +32,15 @@ def columns_read(table: TableSchema, column: Column, names: Iterable[str]) -> li
 
 def result_type(table: TableSchema, column: Column, value: pl.Expr, types: Mapping[str, pl.DataType]) -> pl.DataType:
     """The type of an expression. It must give one value a row, which two rows of nulls tell from aggregates."""
-    sample = pl.DataFrame([pl.Series(n, [None, None], types[n]) for n in columns_read(table, column, types)])
+    roots = columns_read(table, column, types)
+    sample = pl.DataFrame([pl.Series(name, [None, None], types[name]) for name in roots])
     try:
         answer = sample.select(value.alias("value"))
     except pl.exceptions.PolarsError as error:
         raise bad_mapping(table, column.name, error) from error
-    if answer.height != sample.height:
+    if roots and answer.height != sample.height:
         raise bad_mapping(table, column.name, "it does not give one value for each row")
     return answer.schema["value"]
-
-
-def check_columns(table: TableSchema, names: set[str]) -> None:
-    """InvalidData where a declared column is not among the names; Unsupported where the event date is a feature."""
-    wanted = {table.event_column: "the event time"}
-    if table.created_column:
-        wanted.setdefault(table.created_column, "the creation time")
-    for column in (*table.keys, *table.features):
-        for root in columns_read(table, column, names):
-            wanted.setdefault(root, repr(column.name))
-    if table.partition_column in wanted:
-        raise Unsupported(
-            f"{table.label()} reads {wanted[table.partition_column]} from its date partition column "
-            f"{table.partition_column!r}, which ingestion derives from the event time.",
-            field="date_partition_column",
-            hint="Partition by a column of its own.",
-        )
-    missing = [name for name in wanted if name not in names]
-    if missing:
-        also = f" Also missing: {', '.join(map(repr, missing[1:]))}." if missing[1:] else ""
-        raise InvalidData(
-            f"The data for {table.label()} has no column {missing[0]!r}, needed for {wanted[missing[0]]}.{also}",
-            field=missing[0],
-            hint=closest(missing[0], names),
-        )
 
 
 def bad_mapping(table: TableSchema, name: str, why: object) -> InvalidDefinition:
