@@ -8,7 +8,7 @@ from copy import deepcopy
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tiffin.definitions.entity import Entity
 from tiffin.definitions.feature import Feature
@@ -18,11 +18,13 @@ from tiffin.registry.base import RegistryStore
 from tiffin.registry.registry import Registry
 from tiffin.types import ValueType
 
-projects = st.sampled_from(["default", "rides", "flights"])
+# Most steps meet in one project, so that they have something to change, delete, revive and refuse.
+projects = st.sampled_from(["default", "default", "default", "rides", "flights"])
 entity_names = st.sampled_from(["a", "b"])
 table_names = st.sampled_from(["t", "u"])
 texts = st.sampled_from(["", "x", "y"])
 features = st.dictionaries(st.sampled_from("fgh"), st.sampled_from(["INT32", "STRING"]), min_size=1)
+objects = st.sampled_from([(FeatureTable, "t"), (FeatureTable, "u"), (Entity, "a"), (Entity, "b")])
 tables = st.tuples(table_names, st.lists(entity_names, min_size=1, unique=True), features, texts)
 
 #: The state of one object: its revisions as (action, content), the newest last.
@@ -65,7 +67,13 @@ class RegistryMachine(RuleBasedStateMachine):
 
     # Steps
 
-    @rule(project=projects, name=entity_names, text=texts, dtype=st.sampled_from(["INT64", "STRING"]))
+    @initialize()
+    def begin(self) -> None:
+        for name in ("a", "b"):
+            self.apply_entity("default", name, "", "INT64")
+        self.apply_tables("default", [("t", ["a"], {"f": "INT32"}, "")], False)
+
+    @rule(project=projects, name=entity_names, text=texts, dtype=st.sampled_from(["INT64", "INT64", "STRING"]))
     def apply_entity(self, project: str, name: str, text: str, dtype: str) -> None:
         past = self.model.get((project, "Entity", name))
         entity = Entity(name, text, ValueType[dtype])
@@ -103,8 +111,17 @@ class RegistryMachine(RuleBasedStateMachine):
                 content = {"entities": sorted(keys), "features": columns, "text": text}
                 self.put(project, "FeatureTable", name, content)
 
-    @rule(project=projects, kind=st.sampled_from([Entity, FeatureTable]), name=entity_names | table_names)
-    def delete(self, project: str, kind: Any, name: str) -> None:
+    @rule(project=projects, name=table_names, allow=st.booleans())
+    def apply_again(self, project: str, name: str, allow: bool) -> None:
+        """What the table last was, deleted or not."""
+        history = self.model.get((project, "FeatureTable", name))
+        if history:
+            last = history[-1][1]
+            self.apply_tables(project, [(name, last["entities"], last["features"], last["text"])], allow)
+
+    @rule(project=projects, chosen=objects)
+    def delete(self, project: str, chosen: tuple[Any, str]) -> None:
+        kind, name = chosen
         history = self.model.get((project, kind.__name__, name), [])
         used = kind is Entity and any(
             name in self.alive(project, "FeatureTable", table)["entities"]
@@ -152,7 +169,7 @@ class RegistryMachine(RuleBasedStateMachine):
             self.registry.create_project(project)
             self.archived[project] = False
 
-    @rule(project=st.sampled_from(["default", "flights", "absent"]))
+    @rule(project=st.sampled_from(["default", "default", "absent", "flights"]))
     def archive(self, project: str) -> None:
         expected: Any = None
         if project == "default":

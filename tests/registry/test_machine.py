@@ -37,6 +37,6 @@ class InSqlite(RegistryMachine):
 
 
 TestInMemory = InMemory.TestCase
-TestInMemory.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestInMemory.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
 TestInSqlite = InSqlite.TestCase
-TestInSqlite.settings = settings(max_examples=6, stateful_step_count=25, deadline=None)
+TestInSqlite.settings = settings(max_examples=15, stateful_step_count=40, deadline=None)
