@@ -18,8 +18,8 @@ COPIES: Final = 4
 LEAST_ROWS: Final = 4_096
 #: Each bucket is at least one file.
 MOST_BUCKETS: Final = 1_024
-#: What Polars and the allocator keep beside the frames once they have worked.
-_OVERHEAD: Final = 48_000_000
+#: What the interpreter, Polars and the allocator keep beside the frames once they have worked.
+_OVERHEAD: Final = 96_000_000
 #: Pieces of work that share a budget at one time: what is read, divided, waits, is matched and is handed out.
 _SHARES: Final = 6
 
