@@ -7,6 +7,7 @@ import os
 import pty
 import signal
 import subprocess
+import threading
 import sys
 import time
 from pathlib import Path
@@ -92,10 +93,15 @@ def test_an_interrupt_exits_130_without_a_traceback(starter: Path) -> None:
 
 
 def test_an_interrupt_cancels_the_job_that_is_watched(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    watched = threading.Event()
+
     class Endless:
         def run(self, control: Any) -> Outcome:
             control.log("begun")
             control.progress(1, 2)
+            # The interrupt must find the watcher at its work, not this test on the way there.
+            watched.wait()
+            time.sleep(0.3)
             os.kill(os.getpid(), signal.SIGINT)
             while True:
                 control.check()
@@ -107,6 +113,7 @@ def test_an_interrupt_cancels_the_job_that_is_watched(home: Path, capsys: pytest
     record = JobRecord("j1", JobType.BATCH_INGESTION, "default", ("t",), JobStatus.STARTING, start=0)
     task = launcher.submit(record, Endless())
     with pytest.raises(KeyboardInterrupt):
+        watched.set()
         watch(IngestionJob(task.record, store, task), "Materializing t")
     assert store.get("j1").status is JobStatus.CANCELLED
     assert "was cancelled" in capsys.readouterr().err
