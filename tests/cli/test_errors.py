@@ -7,8 +7,8 @@ import os
 import pty
 import signal
 import subprocess
-import threading
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -112,8 +112,8 @@ def test_an_interrupt_cancels_the_job_that_is_watched(home: Path, capsys: pytest
     launcher = LocalLauncher(store)
     record = JobRecord("j1", JobType.BATCH_INGESTION, "default", ("t",), JobStatus.STARTING, start=0)
     task = launcher.submit(record, Endless())
+    watched.set()
     with pytest.raises(KeyboardInterrupt):
-        watched.set()
         watch(IngestionJob(task.record, store, task), "Materializing t")
     assert store.get("j1").status is JobStatus.CANCELLED
     assert "was cancelled" in capsys.readouterr().err
