@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from tiffin.registry.base import Revision
     from tiffin.registry.diff import Difference
     from tiffin.registry.plan import Plan
+    from tiffin.registry.resolve import Refs
     from tiffin.registry.search import FeatureInfo
-    from tiffin.registry.snapshot import Refs
     from tiffin.training import Batches
 
 Table = str | FeatureTable

@@ -20,7 +20,8 @@ from tiffin.online.response import OnlineResponse
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from tiffin.registry.snapshot import Refs, Snapshot
+    from tiffin.registry.resolve import Refs
+    from tiffin.registry.snapshot import Snapshot
     from tiffin.workspace import Workspace
 
 #: Plans that are kept; programs ask for a few sets of features, again and again.

@@ -15,7 +15,7 @@ from tiffin.registry.resolve import absolute
 if TYPE_CHECKING:
     import polars as pl
 
-    from tiffin.registry.snapshot import Refs
+    from tiffin.registry.resolve import Refs
     from tiffin.workspace import Workspace
 
 Batches = Callable[[Control], "Iterator[pl.DataFrame]"]

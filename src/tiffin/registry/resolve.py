@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol, TypeVar
 
 import msgspec
 
+from tiffin.definitions.definition import Definition
 from tiffin.definitions.entity import Entity
 from tiffin.definitions.feature_service import FeatureService
 from tiffin.definitions.feature_table import FeatureTable
@@ -17,11 +18,25 @@ from tiffin.definitions.source import AnyBatchSource, FileSource
 from tiffin.errors import InvalidReference, NotFound, closest
 from tiffin.refs import FeatureRef
 
-if TYPE_CHECKING:
-    from tiffin.registry.snapshot import Refs, Snapshot
+D = TypeVar("D", bound=Definition)
+
+#: What a request for features may name.
+Refs = str | FeatureService | Sequence[str | FeatureRef]
 
 
-def schema(snapshot: Snapshot, name: str, project: str, *, managed_root: str, root: str) -> TableSchema:
+class Lookup(Protocol):
+    """What a snapshot of the registry answers; NotFound where it has nothing of the name."""
+
+    def peek(self, kind: type[D], name: str, project: str) -> D:
+        """An object that is not changed by whoever looks at it."""
+        ...
+
+    def schema(self, table: str, project: str, *, managed_root: str, root: str) -> TableSchema:
+        """One table as plain data."""
+        ...
+
+
+def schema(snapshot: Lookup, name: str, project: str, *, managed_root: str, root: str) -> TableSchema:
     """One table as plain data; see :meth:`Snapshot.schema`."""
     table = snapshot.peek(FeatureTable, name, project)
     mapping = table.batch_source.field_mapping if table.batch_source is not None else {}
@@ -62,7 +77,7 @@ def absolute(place: str, root: str) -> str:
     return str(path if path.is_absolute() else Path(root or ".").absolute() / path)
 
 
-def references(snapshot: Snapshot, refs: Refs, project: str) -> list[FeatureRef]:
+def references(snapshot: Lookup, refs: Refs, project: str) -> list[FeatureRef]:
     """The references that a request means, each with its project, repeated ones left out."""
     if isinstance(refs, str) and ":" not in refs:
         refs = snapshot.peek(FeatureService, refs, project)
@@ -80,7 +95,7 @@ def references(snapshot: Snapshot, refs: Refs, project: str) -> list[FeatureRef]
 
 
 def select(
-    snapshot: Snapshot, refs: Refs, project: str, *, managed_root: str, root: str
+    snapshot: Lookup, refs: Refs, project: str, *, managed_root: str, root: str
 ) -> tuple[tuple[Selection, ...], tuple[str, ...]]:
     """What a request takes from each table; see :meth:`Snapshot.select`."""
     taken: dict[str, FeatureRef] = {}

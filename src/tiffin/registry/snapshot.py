@@ -6,7 +6,7 @@ hands out as definitions are copies of the caller's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -17,17 +17,15 @@ from tiffin.definitions.feature_service import FeatureService
 from tiffin.definitions.feature_table import FeatureTable
 from tiffin.definitions.schema import Selection, TableSchema
 from tiffin.errors import InvalidArgument, NotFound, closest
-from tiffin.refs import DEFAULT_PROJECT, FeatureRef
+from tiffin.refs import DEFAULT_PROJECT
 from tiffin.registry import resolve
 from tiffin.registry.base import Contents, Key, ProjectRecord, Record
+from tiffin.registry.resolve import Refs
 
 D = TypeVar("D", bound=Definition)
 
 #: What messages call a kind.
 WORDS: Final = {"Entity": "entity", "FeatureTable": "feature table", "FeatureService": "feature service"}
-
-#: What a request for features may name.
-Refs = str | FeatureService | Sequence[str | FeatureRef]
 
 
 class Snapshot:
