@@ -65,7 +65,7 @@ def test_an_unlimited_age_covers_every_limit() -> None:
 
 
 def test_a_mark_moves_only_from_the_one_that_the_run_began_with(store: OnlineStore) -> None:
-    first, second = marks.opening(), marks.opening()
+    first, second = marks.opening(TABLE), marks.opening(TABLE)
     marks.write(store, TABLE, first)
     assert marks.read(store, TABLE) == first
     marks.write(store, TABLE, second)
@@ -77,7 +77,7 @@ def test_a_mark_moves_only_from_the_one_that_the_run_began_with(store: OnlineSto
 
 
 def test_a_store_that_was_emptied_during_a_run_gets_no_mark(store: OnlineStore) -> None:
-    base = marks.opening()
+    base = marks.opening(TABLE)
     marks.write(store, TABLE, base)
     store.drop(TableId("default", "t"))
     assert not marks.advance(store, TABLE, base, marks.reached(TABLE, HERE, None))
@@ -98,11 +98,26 @@ def test_a_note_does_not_move_the_mark(store: OnlineStore) -> None:
     assert marks.advance(store, TABLE, base, marks.reached(TABLE, later, None))
 
 
+def test_rows_that_lack_a_feature_take_it_from_the_mark(store: OnlineStore) -> None:
+    assert marks.narrow(store, TABLE) is None
+    wide = replace(TABLE, features=(A, B))
+    base = marks.reached(wide, HERE, 5)
+    marks.write(store, wide, base)
+    assert marks.narrow(store, wide) == base
+    narrowed = marks.narrow(store, TABLE)
+    assert narrowed is not None
+    assert (narrowed.position, narrowed.pending_from) == (HERE, 5)
+    assert narrowed.covers(TABLE)
+    assert not narrowed.covers(wide)
+    assert not marks.advance(store, wide, base, marks.reached(wide, HERE, 5))
+    assert marks.read(store, TABLE) == narrowed
+
+
 def test_a_mark_that_cannot_be_read_counts_as_none(store: OnlineStore) -> None:
-    marks.write(store, TABLE, marks.opening())
+    marks.write(store, TABLE, marks.opening(TABLE))
     store.write_mark(TableId("default", "t"), b"?")  # type: ignore[attr-defined]  # the memory store keeps marks
     assert marks.read(store, TABLE) is None
-    assert msgspec.json.encode(marks.opening()) != msgspec.json.encode(marks.opening())
+    assert msgspec.json.encode(marks.opening(TABLE)) != msgspec.json.encode(marks.opening(TABLE))
 
 
 def test_a_store_without_marks_is_told() -> None:

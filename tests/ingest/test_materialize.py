@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from tests.ingest.routes import ID, SECOND, THEN, A, B, Breaking, Crashed, Ground, now_is, rows, table_in
 from tiffin import clock
 from tiffin.control import Control
+from tiffin.definitions.schema import TableSchema
 from tiffin.errors import InvalidArgument, JobCancelled, Unsupported
 from tiffin.ingest import marks
 from tiffin.ingest import materialize as module
@@ -145,6 +146,35 @@ def test_a_new_feature_is_written_for_rows_of_long_ago(ground: Ground) -> None:
     assert commits_waiting(ground.route, ground.table) > 0
     assert materialize_incremental(ground.route, ground.table) == WriteResult(2, 0)
     assert ground.read(1, 2, features=(B,)) == [None, 0.5]
+
+
+def test_a_feature_that_was_away_comes_back_though_rows_were_written_without_it(ground: Ground) -> None:
+    wide = ground.table = table_in(ground.folder, features=(A, B))
+    ground.ingest(rows((1, THEN, 1), b=[0.5]))
+    materialize_incremental(ground.route, wide)
+    assert ground.read(1, features=(B,)) == [0.5]
+    materialize(ground.route, table_in(ground.folder))
+    assert ground.read(1, features=(B,)) == [None]
+    materialize_incremental(ground.route, wide)
+    assert ground.read(1, features=(B,)) == [0.5]
+
+
+def test_a_run_under_an_older_definition_hides_no_feature(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow, wide = table_in(ground.folder), table_in(ground.folder, features=(A, B))
+    ground.table = wide
+    ground.ingest(rows((1, THEN, 1), b=[0.5]))
+    encode = module.encode_frame
+
+    def overtaken(table: TableSchema, number: int, frame: pl.DataFrame) -> list[tuple[bytes, bytes]]:
+        if table is narrow:
+            materialize_incremental(ground.route, wide)
+        return encode(table, number, frame)
+
+    monkeypatch.setattr(module, "encode_frame", overtaken)
+    materialize(ground.route, narrow)
+    assert ground.read(1, features=(B,)) == [None]
+    materialize_incremental(ground.route, wide)
+    assert ground.read(1, features=(B,)) == [0.5]
 
 
 @pytest.mark.parametrize(("before", "after", "again"), [(10, 20, 1), (10, None, 1), (20, 10, 0), (None, 10, 0)])

@@ -4,7 +4,9 @@ A mark says: every row that the source held at ``position`` and whose event time
 features and under the rules it names. It is only ever replaced by the run that read it (:func:`advance`), and a run
 from the beginning first leaves an *opening* mark of its own. So a mark never claims more than was written: a store
 that was emptied during a run has lost the mark the run began with, and two runs that overlap end with the mark of one
-of them, which is true in itself. What a lost mark costs is repeated work, never rows.
+of them, which is true in itself. Whoever writes rows without a feature that the mark claims, since its definition has
+it no more or not yet, takes the feature from the mark (:func:`narrow`). What a lost mark costs is repeated work, never
+rows.
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ from tiffin.online.base import Marks, OnlineStore, TableId
 class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
     """How far one table has come.
 
-    ``position`` is None in an opening mark. ``features`` maps each feature that was written to its type and
-    expression, and ``rules`` is what else decides which rows there are and who wins. ``max_age`` is in microseconds,
-    None without a limit. ``pending_from`` is the smallest event time that was left out because it lay in the future,
-    None where there was none.
+    ``position`` is None in an opening mark. ``features`` maps each feature that was written, or in an opening mark is
+    about to be, to its type and expression, and ``rules`` is what else decides which rows there are and who wins.
+    ``max_age`` is in microseconds, None without a limit. ``pending_from`` is the smallest event time that was left out
+    because it lay in the future, None where there was none.
     """
 
     run: str
@@ -48,9 +50,9 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
         return wanted.items() <= self.features.items() and self.rules == _rules(table) and not raised
 
 
-def opening() -> Mark:
+def opening(table: TableSchema) -> Mark:
     """The mark of a run that begins at the beginning; no other run has the same."""
-    return Mark(run=uuid.uuid4().hex)
+    return Mark(run=uuid.uuid4().hex, features=_features(table))
 
 
 def reached(table: TableSchema, position: Position, pending_from: int | None) -> Mark:
@@ -76,9 +78,26 @@ def note(store: OnlineStore, table: TableSchema, position: Position) -> None:
     """Remember that rows were taken from the source at ``position``, without moving the mark."""
     base = read(store, table)
     if base is None:
-        write(store, table, replace(opening(), looked=position))
+        write(store, table, replace(opening(table), looked=position))
     else:
         advance(store, table, base, replace(base, looked=position))
+
+
+def narrow(store: OnlineStore, table: TableSchema) -> Mark | None:
+    """Take from the mark what rows written under the table's definition lack; the mark then, or None.
+
+    A narrowed mark is of no run, so that none that goes on can claim again what was overwritten meanwhile.
+    """
+    while True:
+        base = read(store, table)
+        if base is None:
+            return None
+        kept = dict(base.features.items() & _features(table).items())
+        if kept == base.features:
+            return base
+        narrowed = replace(base, run=uuid.uuid4().hex, features=kept)
+        if advance(store, table, base, narrowed):
+            return narrowed
 
 
 def write(store: OnlineStore, table: TableSchema, mark: Mark) -> None:

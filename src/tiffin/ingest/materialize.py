@@ -77,14 +77,14 @@ def materialize_incremental(route: Route, table: TableSchema, *, control: Contro
 
     Without a mark, or where it does not cover the table's definition or source, everything is written.
     """
-    base = marks.read(route.store, table)
+    base = marks.narrow(route.store, table)
     now = clock.now()
     # Taken before the scan: what is committed meanwhile may be written now and is written again by the next run.
     position = route.engine.position(table)
     covered = base is not None and base.covers(table) and base.position is not None
     if base is None or not covered or base.position is None or base.position.identity != position.identity:
         control.log(f"{table.label()}: from the beginning")
-        base = marks.opening()
+        base = marks.opening(table)
         marks.write(route.store, table, base)
         window = Window(end=now + 1)
     else:
@@ -121,17 +121,28 @@ def _scan(route: Route, table: TableSchema, window: Window, control: Control) ->
 def write_frames(
     route: Route, table: TableSchema, frames: Iterable[pl.DataFrame], *, control: Control = UNWATCHED
 ) -> WriteResult:
-    """Write canonical frames, batch by batch; rows without a key are counted as skipped."""
+    """Write canonical frames, batch by batch; rows without a key are counted as skipped.
+
+    The table's mark claims at no time a feature that these rows lack: not before the first is written, in case the work
+    is cut off, and not after any, in case a run with another definition ended meanwhile.
+    """
     store, table_id = route.store, TableId(table.project, table.name)
     number = store.ensure(table_id, Layout.of(table.features).to_bytes())
     expire_after = None if table.max_age is None else table.max_age + route.limits.grace
     result = WriteResult()
+    _narrow(store, table)
     for batch, without_key in _batches(table, frames):
         control.check()
         rows = encode_frame(table, number, batch)
         result += store.write(table_id, rows, expire_after=expire_after) + WriteResult(skipped=without_key)
+        _narrow(store, table)
         control.progress(result.written + result.skipped)
     return result
+
+
+def _narrow(store: OnlineStore, table: TableSchema) -> None:
+    if isinstance(store, Marks):
+        marks.narrow(store, table)
 
 
 def _batches(table: TableSchema, frames: Iterable[pl.DataFrame]) -> Iterator[tuple[pl.DataFrame, int]]:
