@@ -47,6 +47,12 @@ def in_this_process(*arguments: str, code: int = 0) -> Outcome:
     return outcome
 
 
+@pytest.fixture(autouse=True)
+def _no_width_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where tests run in workers, these are told a width of the screen; commands would fold their tables to it."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def tiffin() -> Tiffin:
     """Run a command in this process."""
