@@ -6,6 +6,7 @@ reader also looks whether commits wait that the online store has not seen, and w
 
 from __future__ import annotations
 
+import time
 import warnings
 from typing import TYPE_CHECKING, Final
 
@@ -20,12 +21,15 @@ from tiffin.online.response import OnlineResponse
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from tiffin.online.base import OnlineStore
     from tiffin.registry.resolve import Refs
     from tiffin.registry.snapshot import Snapshot
     from tiffin.workspace import Workspace
 
 #: Plans that are kept; programs ask for a few sets of features, again and again.
 KEPT: Final = 512
+#: Seconds between two looks whether the store that plans read from is still the one that is there.
+LOOK_EVERY: Final = 1.0
 #: From ``stale`` to whoever called the client.
 _STACK: Final = 6
 
@@ -36,6 +40,8 @@ class Reader:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._plans: dict[Hashable, tuple[Snapshot, ReadPlan]] = {}
+        self._store: OnlineStore | None = None
+        self._looked = 0.0
 
     def read(self, refs: Refs, entities: Rows | Columns, project: str) -> OnlineResponse:
         """Answer one request."""
@@ -43,6 +49,9 @@ class Reader:
 
     def _plan(self, refs: Refs, project: str) -> ReadPlan:
         """The plan of a request under the definitions as they are now."""
+        now = time.monotonic()
+        if now - self._looked >= LOOK_EVERY:
+            self._look(now)
         snapshot = self._workspace.snapshot()
         key = (project, _key(refs))
         known = self._plans.get(key)
@@ -53,6 +62,13 @@ class Reader:
             self._plans.clear()
         self._plans[key] = (snapshot, plan)
         return plan
+
+    def _look(self, now: float) -> None:
+        """Forget the plans of a store that was deleted or replaced: they know its layouts."""
+        store = self._workspace.store
+        if store is not self._store:
+            self._plans, self._store = {}, store
+        self._looked = now
 
     def _compile(self, snapshot: Snapshot, refs: Refs, project: str) -> ReadPlan:
         selections, columns = snapshot.select(refs, project, **self._workspace.places)

@@ -45,6 +45,7 @@ class Workspace:
         self.home = config.home
         self._lock = threading.RLock()
         self._parts: dict[str, Any] = {}
+        self._retired: list[OnlineStore] = []
 
     @property
     def registry(self) -> Registry:
@@ -73,9 +74,17 @@ class Workspace:
 
     @property
     def store(self) -> OnlineStore:
-        """The online store."""
-        uri = self.config.get("online_store") or f"lmdb://{quote(str(self.home / 'online'))}"
-        part: OnlineStore = self._part("store", lambda: plugins.resolve("online", uri)(uri))
+        """The online store; opened anew where it was deleted or replaced meanwhile."""
+        from tiffin.online.base import Replaceable
+
+        part: OnlineStore = self._part("store", self._open_store)
+        if isinstance(part, Replaceable) and part.is_replaced():
+            with self._lock:
+                if self._parts.get("store") is part:
+                    # Others may be reading from it this moment, so it is closed with the rest.
+                    self._retired.append(part)
+                    self._parts["store"] = self._open_store()
+            return self.store
         return part
 
     @property
@@ -112,10 +121,18 @@ class Workspace:
         """Stop jobs and release everything; a later use opens it again."""
         with self._lock:
             parts, self._parts = self._parts, {}
+            retired, self._retired = self._retired, []
         for name in ("launcher", "store", "engine", "jobs_database", "registry"):
             part = parts.get(name)
             if part is not None:
                 part.dispose() if name == "jobs_database" else part.close()
+        for store in retired:
+            store.close()
+
+    def _open_store(self) -> OnlineStore:
+        uri = self.config.get("online_store") or f"lmdb://{quote(str(self.home / 'online'))}"
+        store: OnlineStore = plugins.resolve("online", uri)(uri)
+        return store
 
     def _open_registry(self) -> Registry:
         from tiffin.registry.registry import Registry

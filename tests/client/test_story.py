@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -342,3 +343,21 @@ def test_a_closed_client_opens_again(client: Client) -> None:
     assert client.get_online_features(REFS, [{"driver_id": 1002}]).to_dict()["drivers:trips"] == [7]
     with client as same:
         assert same is client
+
+
+def test_an_online_store_that_was_deleted_and_filled_again_is_read_anew(client: Client, tmp_path: Path) -> None:
+    client.push("drivers", ROWS)
+    refs = ["drivers:trips"]
+    assert client.get_online_features(refs, [{"driver_id": 1002}]).to_dict()["drivers:trips"] == [7]
+    shutil.rmtree(client.config.home / "online")
+    later = ROWS.with_columns(pl.col("datetime") + pl.duration(days=2), trips=pl.lit(9))
+    client.push("drivers", later)
+    time.sleep(1.1)
+    with pytest.warns(StaleStoreWarning, match="2 commits"):
+        assert client.get_online_features(refs, [{"driver_id": 1002}]).to_dict()["drivers:trips"] == [9]
+    shutil.rmtree(client.config.home / "online")
+    time.sleep(1.1)
+    with pytest.warns(StaleStoreWarning):
+        assert client.get_online_features(refs, [{"driver_id": 1002}]).to_dict()["drivers:trips"] == [None]
+    client.materialize_incremental()
+    assert client.get_online_features(refs, [{"driver_id": 1002}]).to_dict()["drivers:trips"] == [9]

@@ -109,3 +109,15 @@ class Sweepable(Protocol):
     def sweep(self, now: int) -> int:
         """Remove the rows past their event time + the ``expire_after`` last written for their table; how many."""
         ...
+
+
+@runtime_checkable
+class Replaceable(Protocol):
+    """A store that lies where it can be deleted or replaced while it is open."""
+
+    def is_replaced(self) -> bool:
+        """Whether what was opened is no longer what is there.
+
+        Then it must be opened anew, and all that learned of it, such as plans of reads, must be made anew.
+        """
+        ...

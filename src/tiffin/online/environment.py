@@ -139,7 +139,9 @@ class Environment:
         with _LOCK:
             self.users -= 1
             if self.users == 0:
-                _SHARED.pop(self.path, None)
+                _ALL.discard(self)
+                if _SHARED.get(self.path) is self:
+                    del _SHARED[self.path]
                 with self._alone():
                     self._close()
 
@@ -238,13 +240,19 @@ class Environment:
         files = (Path(self.path), self._data, self._lock_file)
         return all(os.access(file, os.W_OK) for file in files if file.exists())
 
-    def _check_identity(self) -> None:
-        """A file deleted or replaced under us would take writes that nobody finds again."""
+    def is_replaced(self) -> bool:
+        """Whether the file that was opened is no longer the one at the path."""
+        if self._identity is None:
+            return False
         try:
             found = self._data.stat()
         except FileNotFoundError:
-            found = None
-        if found is None or (found.st_dev, found.st_ino) != self._identity:
+            return True
+        return (found.st_dev, found.st_ino) != self._identity
+
+    def _check_identity(self) -> None:
+        """A file deleted or replaced under us would take writes that nobody finds again."""
+        if self._identity is None or self.is_replaced():
             raise StorageError(
                 f"The online store {self.path} was deleted or replaced while it was open.",
                 hint="Close it and open it again.",
@@ -270,14 +278,22 @@ class Environment:
 
 
 _SHARED: Final[dict[str, Environment]] = {}
+#: With those that still have users though their file was replaced.
+_ALL: Final[set[Environment]] = set()
 _LOCK = threading.Lock()
 
 
 def acquire(path: str, map_size: int = MAP_SIZE) -> Environment:
-    """The environment of a folder, shared by all its users in this process. The folder need not exist."""
+    """The environment of a folder, shared by all its users in this process. The folder need not exist.
+
+    Users of a file that was deleted or replaced meanwhile keep it; the next get the one that is there now.
+    """
     real = os.path.realpath(path)
     with _LOCK:
-        environment = _SHARED.setdefault(real, Environment(real, map_size))
+        environment = _SHARED.get(real)
+        if environment is None or environment.is_replaced():
+            environment = _SHARED[real] = Environment(real, map_size)
+            _ALL.add(environment)
         environment.users += 1
         return environment
 
@@ -296,19 +312,19 @@ def _mapped(path: str, error: Exception, verb: str) -> StorageError | FailedPrec
 
 def _before_fork() -> None:
     _LOCK.acquire()
-    for environment in _SHARED.values():
+    for environment in _ALL:
         environment.before_fork()
 
 
 def _after_fork_in_parent() -> None:
-    for environment in _SHARED.values():
+    for environment in _ALL:
         environment.after_fork(child=False)
     _LOCK.release()
 
 
 def _after_fork_in_child() -> None:
     global _LOCK  # a lock held at a fork stays held in the child
-    for environment in _SHARED.values():
+    for environment in _ALL:
         environment.after_fork(child=True)
     _LOCK = threading.Lock()
 

@@ -142,6 +142,9 @@ class LmdbStore:
             page, after = found
             yield page
 
+    def is_replaced(self) -> bool:
+        return self._environment.is_replaced()
+
     def close(self) -> None:
         if self._opened is not None:
             self._opened.release()
