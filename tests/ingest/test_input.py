@@ -156,6 +156,34 @@ def test_what_holds_no_rows(tmp_path: Path, source: Any) -> None:
     assert "pandas" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize("column", [pd.Series([1, 2**70], dtype=object), pd.Series([1j, 2j])])
+def test_pandas_columns_that_no_type_holds(tmp_path: Path, column: pd.Series) -> None:
+    frame = rows(2).to_pandas().assign(trips=column)
+    with pytest.raises(InvalidData, match="Column 'trips' of the pandas frame") as caught:
+        put(drivers(tmp_path / "lake"), frame, tmp_path)
+    assert caught.value.hint
+
+
+def test_arrow_columns_that_polars_panics_at(tmp_path: Path) -> None:
+    table = rows(2).to_arrow()
+    wide = pa.array([1, 2], pa.decimal256(60, 2))
+    with pytest.raises(InvalidData, match="The Arrow stream cannot be read") as caught:
+        put(drivers(tmp_path / "lake"), table.append_column("wide", wide), tmp_path)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("key", ["", "\ud800"])
+def test_idempotency_keys_are_unicode_texts(tmp_path: Path, key: str) -> None:
+    with pytest.raises(InvalidArgument, match="An idempotency_key must be") as caught:
+        put(drivers(tmp_path / "lake"), rows(2), tmp_path, idempotency_key=key)
+    assert caught.value.hint
+
+
+def test_a_path_that_no_system_takes(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="cannot be a path"):
+        put(drivers(tmp_path / "lake"), "a\0b", tmp_path)
+
+
 def test_files_that_are_missing_mixed_or_broken(tmp_path: Path) -> None:
     table = drivers(tmp_path / "lake")
     for missing in ("none.csv", "none/*.parquet", "none"):

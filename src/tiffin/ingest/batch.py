@@ -75,10 +75,17 @@ def _check_options(idempotency_key: object, on_invalid: object) -> None:
         raise InvalidArgument(
             f"on_invalid must be 'reject' or 'quarantine', got {on_invalid!r}.", field="on_invalid", hint="Choose one."
         )
-    if idempotency_key is not None and (not isinstance(idempotency_key, str) or not idempotency_key):
+    if idempotency_key is not None and not _is_text(idempotency_key):
         raise InvalidArgument(
-            f"An idempotency_key must be a text that is not empty, got {idempotency_key!r}.", field="idempotency_key"
+            f"An idempotency_key must be a Unicode text that is not empty, got {idempotency_key!r}.",
+            field="idempotency_key",
+            hint="Give a name of the batch, such as that of its file.",
         )
+
+
+def _is_text(value: object) -> bool:
+    """Whether a value is a text with something in it, and without the lone surrogates that no bytes stand for."""
+    return isinstance(value, str) and bool(value) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _numbered(frames: Iterator[Given], control: Control) -> Iterator[tuple[Given, int]]:

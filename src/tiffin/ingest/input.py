@@ -88,9 +88,11 @@ def _pandas_column(name: str, column: Any) -> pl.Series:
     numpy = type(column.dtype).__module__.partition(".")[0] == "numpy"
     try:
         series: pl.Series = pl.from_pandas(column, nan_to_null=numpy)
-    except (TypeError, ValueError) as error:  # Arrow's own errors are of these kinds
+    except (TypeError, ValueError, OverflowError, NotImplementedError) as error:  # Arrow's own are of these kinds
         raise InvalidData(
-            f"Column {name!r} of the pandas frame mixes types: {error}.", field=name, hint="Give it one type."
+            f"Column {name!r} of the pandas frame mixes types or has one that cannot be stored: {error}.",
+            field=name,
+            hint="Give it one type of numbers, texts, instants or lists, or leave it out.",
         ) from error
     return series.alias(name)
 
@@ -131,5 +133,9 @@ def _holds_rows(item: Any) -> bool:
 def _readable(what: str) -> Iterator[None]:
     try:
         yield
-    except pl.exceptions.PolarsError as error:
-        raise InvalidData(f"{what[0].upper()}{what[1:]} cannot be read: {error}.", field="source") from error
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:  # it panics at Arrow types it lacks
+        raise InvalidData(
+            f"{what[0].upper()}{what[1:]} cannot be read: {error}.",
+            field="source",
+            hint="Give each column a name of its own and a type of numbers, texts, instants or lists.",
+        ) from error

@@ -50,7 +50,9 @@ def normalise(url: str) -> str:
     's3://bucket/drivers'
     """
     if not url.strip():
-        raise InvalidArgument("A file_url must not be empty.", field="file_url")
+        raise InvalidArgument("A file_url must not be empty.", field="file_url", hint="Name a folder or file.")
+    if "\0" in url:
+        raise InvalidArgument(f"{url!r} cannot be a path.", field="file_url", hint="Remove the zero byte.")
     scheme = _SCHEME.match(url)
     if scheme is not None and scheme[1].lower() != "file":
         name = scheme[1].lower()
