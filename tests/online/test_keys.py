@@ -43,8 +43,8 @@ ACCEPTED: list[tuple[V, Any, Any]] = [
     (V.UNIX_TIMESTAMP, datetime(1970, 1, 1, 2, tzinfo=timezone(timedelta(hours=2))), 0),
     (V.UNIX_TIMESTAMP, date(1970, 1, 2), 86_400_000_000),
     (V.UNIX_TIMESTAMP, "1970-01-01T00:00:00Z", 0),
-    (V.UNIX_TIMESTAMP, 5, 5),
-    (V.UNIX_TIMESTAMP, np.int64(5), 5),
+    (V.UNIX_TIMESTAMP, 5, 5_000_000),
+    (V.UNIX_TIMESTAMP, np.int64(5), 5_000_000),
     (V.UNIX_TIMESTAMP, np.datetime64("1970-01-01T00:00:00.000001999", "ns"), 1),
     (V.UNIX_TIMESTAMP, pd.Timestamp("1970-01-01", tz=UTC), 0),
 ]

@@ -27,6 +27,7 @@ _LIMITS: Final = {ValueType.INT32: 1 << 31, ValueType.INT64: 1 << 63}
 _TRUTH: Final = {"true": True, "false": False}
 #: A float beyond this does not tell one integer from the next.
 _EXACT: Final = 2**53
+_SECOND: Final = 1_000_000
 
 
 class Coercion:
@@ -109,7 +110,8 @@ def _instant(value: Any) -> int | None:
         return int(value.astype("datetime64[us]").astype("int64"))
     if isinstance(value, bool) or not isinstance(value, int | np.integer | datetime | date | str):
         return None
-    micros = clock.to_micros(int(value) if isinstance(value, np.integer) else value)
+    # The history reads whole numbers in a column of this type as seconds, too.
+    micros = int(value) * _SECOND if isinstance(value, int | np.integer) else clock.to_micros(value)
     return micros if -(1 << 63) < micros < 1 << 63 else None
 
 
@@ -128,7 +130,7 @@ _HINTS: Final = {
     ValueType.STRING: "Give a text: numbers are not turned into texts.",
     ValueType.BYTES: "Give bytes.",
     ValueType.BOOL: "Give True or False.",
-    ValueType.UNIX_TIMESTAMP: "Give a datetime, an ISO 8601 text or microseconds since 1970.",
+    ValueType.UNIX_TIMESTAMP: "Give a datetime, an ISO 8601 text or whole seconds since 1970.",
 }
 
 
