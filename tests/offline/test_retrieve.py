@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,15 @@ def test_a_place_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> No
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match="cannot be written"):
         write_parts(iter([pl.DataFrame({"x": [1]})]), str(tmp_path / "file" / "out"))
+
+
+def test_nothing_was_known_where_no_file_tells_when_rows_were_made(tmp_path: Path) -> None:
+    table = PLACE.place(tmp_path / "trips", a_table(), [])
+    rows = pl.DataFrame({"driver": [1], "event_timestamp": [datetime(2026, 9, 3, tzinfo=UTC)]})
+    plan, entities = prepare([selection_of(table)], ["trips__amount"], rows, known_at="row")
+    for budget in (None, 1):
+        answer = collect(PLACE.open(), plan, entities, memory_budget=budget)
+        assert answer["trips__amount"].to_list() == [None]
 
 
 # Every known key

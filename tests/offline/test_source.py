@@ -159,11 +159,41 @@ def test_mapped_columns_and_expressions(tmp_path: Path) -> None:
     assert read(schema).row(0)[-5:] == (1.5, 2, 5.0, 7, "A")
 
 
-@pytest.mark.parametrize("expression", ["fare +", "sum(fare)", "nofunction(fare)", "fare.inner", "select 1"])
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "fare +",
+        "sum(fare)",
+        "fare - avg(fare)",
+        "count(*)",
+        "sum(fare) over (partition by k)",
+        "fare - lag(fare) over (order by t)",
+        "coalesce(fare, max(fare))",
+        "columns('fare')",
+        "nofunction(fare)",
+        "fare.inner",
+        "select 1",
+        "(select 1)",
+    ],
+)
 def test_what_is_no_scalar_expression_is_refused(tmp_path: Path, expression: str) -> None:
     write(tmp_path / "1.parquet", fare=[1.5])
     with pytest.raises(InvalidDefinition, match="field_mapping"):
         read(table(tmp_path, feature("x", ValueType.DOUBLE, expression)))
+
+
+def test_a_column_with_spaces_may_be_in_no_file_that_is_read(tmp_path: Path) -> None:
+    spaced = table(tmp_path, feature("x", expression="my odd column"), date_partition_column="day")
+    assert read(spaced).is_empty()
+    write(tmp_path / "day=2026-09-01" / "1.parquet", **{"my odd column": [1]})
+    assert read(spaced, high=to_micros("2026-08-01")).is_empty()
+    assert read(spaced)["x"].to_list() == [1]
+
+
+def test_a_created_time_that_the_folder_tells_takes_part_in_the_rank(tmp_path: Path) -> None:
+    write(tmp_path / "made=2026-09-02" / "a.parquet", x=[1])
+    schema = table(tmp_path, feature("x"), created_timestamp_column="made")
+    assert CREATED_TS in open_history(schema, schema.features, lake.snapshot(schema.source)).rank
 
 
 def test_an_expression_over_a_column_that_older_files_lack_is_null_there(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from tiffin.definitions.schema import (
     TableSchema,
 )
 from tiffin.errors import InvalidData, closest
-from tiffin.offline.mapping import columns_read, is_bare, result_type, value_of
+from tiffin.offline.mapping import columns_read, is_bare, is_expression, result_type, value_of
 from tiffin.types import ValueType, polars_type
 
 #: The type of every instant.
@@ -52,14 +52,16 @@ class Reading(NamedTuple):
 def needed(table: TableSchema, features: Sequence[Column], existing: Iterable[str]) -> tuple[set[str], set[str]]:
     """The raw columns that must be somewhere in the source, and those that may be nowhere.
 
-    InvalidDefinition where a mapping is neither a column nor a SQL scalar expression.
+    InvalidDefinition where a mapping is SQL, but no scalar expression.
     """
     known = set(existing)
     wanted = {table.event_column}
     if table.created_column:
         wanted.add(table.created_column)
     for column in (*table.keys, *features):
-        wanted.update(columns_read(table, column, known))
+        # What is no SQL may be the name of a column that is not known yet: of files that are still to be looked at.
+        name_alone = not is_bare(column, known) and not is_expression(column)
+        wanted.update([column.expression] if name_alone else columns_read(table, column, known))
     optional = {INGESTED_AT_COLUMN, ROW_COLUMN}
     if table.deleted_column:
         optional.add(table.deleted_column)
@@ -95,7 +97,7 @@ def canonical_types(table: TableSchema, features: Sequence[Column]) -> dict[str,
 
 
 def missing(table: TableSchema, absent: set[str], existing: Iterable[str], where: str) -> InvalidData:
-    """The error for raw columns that are nowhere in a source."""
+    """The error for raw columns that are nowhere in a source; InvalidDefinition where a mapping is no SQL either."""
     name = min(absent)
     users = [c.name for c in (*table.keys, *table.features) if name in columns_read(table, c, existing)]
     purpose = f"which {users[0]!r} is read from" if users else "which holds its times"

@@ -44,7 +44,9 @@ class Part:
     @property
     def narrow(self) -> list[str]:
         """What finding winners reads, beside the numbers of rows."""
-        return [*self.keys, *self.history.rank, *([DELETED] if self.table.deleted_column else [])]
+        created = [CREATED_TS] if self._by_row else []  # which no file here may hold, so that no row was known
+        deleted = [DELETED] if self.table.deleted_column else []
+        return list(dict.fromkeys([*self.keys, *self.history.rank, *created, *deleted]))
 
     @property
     def types(self) -> list[pl.DataType]:

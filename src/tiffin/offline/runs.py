@@ -37,6 +37,11 @@ class Run(msgspec.Struct, frozen=True):
         """All needed columns with their types."""
         return self.stored | {name: dtype for name, (_, dtype) in self.added.items()}
 
+    @property
+    def held(self) -> set[str]:
+        """The columns that may have values: those in the files, and those that their folders name."""
+        return {*self.stored, *(name for name, (value, _) in self.added.items() if value is not None)}
+
     def scan(self, *, positions: bool = False) -> pl.LazyFrame:
         """The needed columns as they are stored, with the rows' numbers in AT if ``positions``."""
         frame = pl.scan_parquet(

@@ -80,7 +80,7 @@ class History:
     @property
     def rank(self) -> tuple[str, ...]:
         """The columns that rank rows, most significant first; those that are null in all files are left out."""
-        held = {name for run in self.runs for name in run.stored}
+        held = {name for run in self.runs for name in run.held}
         columns = {CREATED_TS: self.table.created_column, INGESTED_AT: INGESTED_AT_COLUMN, ROW: ROW_COLUMN}
         return (EVENT_TS, *(name for name, raw in columns.items() if raw in held))
 
