@@ -155,6 +155,22 @@ def test_csv_keeps_leading_zeros_of_texts_and_reads_zones(tmp_path: Path) -> Non
         open_entities(path, DRIVER)
 
 
+def test_csv_takes_its_types_from_all_rows(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    rows = [f"1,2026-09-01T12:00:00Z,{n}" for n in range(10_500)]
+    path.write_text("\n".join(["driver,event_timestamp,note", *rows, "1,2026-09-01T12:00:00Z,late"]) + "\n")
+    assert open_entities(path, DRIVER).collect()["note"].to_list()[-2:] == ["10499", "late"]
+
+
+@pytest.mark.parametrize("rows", ["", ",\n,\n"])
+def test_csv_without_values_has_the_full_schema(tmp_path: Path, rows: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(f"driver,event_timestamp\n{rows}")
+    answer = open_entities(path, DRIVER).collect()
+    assert answer.schema == {"driver": pl.Int64, "event_timestamp": pl.Datetime("us", "UTC")}
+    assert answer.height == rows.count("\n")
+
+
 def test_files_that_do_not_exist_are_not_found(tmp_path: Path) -> None:
     for path in ("none.parquet", "none.csv", "none"):
         with pytest.raises(NotFound, match="none"):

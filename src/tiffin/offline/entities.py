@@ -26,7 +26,8 @@ from tiffin.types import ValueType, polars_type
 TIMESTAMP_COLUMN: Final = "event_timestamp"
 
 _CSV_SUFFIXES: Final = (".csv", ".csv.gz", ".csv.zst")
-_SAMPLE_ROWS: Final = 10_000
+#: Keys that CSV must not read as numbers: they may begin with zeros.
+_TEXTS: Final = frozenset({ValueType.STRING, ValueType.BYTES})
 
 
 def timestamp_column(source: object) -> str:
@@ -129,10 +130,15 @@ def _csv(path: str, keys: Mapping[str, ValueType]) -> pl.LazyFrame:
     uri = normalise(path)
     if not is_remote(uri) and not os.path.exists(uri):  # noqa: PTH110  # a URI or a path, as text
         raise NotFound(f"The entity source {path!r} does not exist.", field="entity_source", hint="Check the path.")
-    texts = {name: pl.String() for name, dtype in keys.items() if dtype is ValueType.STRING}
-    frame = pl.scan_csv(uri, try_parse_dates=True, infer_schema_length=_SAMPLE_ROWS, schema_overrides=texts, glob=False)
+    texts = {name: pl.String() for name, dtype in keys.items() if dtype in _TEXTS}
+    # All rows decide the types: a text may come late in a column of numbers.
+    frame = pl.scan_csv(uri, try_parse_dates=True, infer_schema_length=None, schema_overrides=texts, glob=False)
     with storage_errors(f"The entity source {path!r}"):
         schema = frame.collect_schema()
+        unsaid = [name for name in keys if name not in texts and schema.get(name) == pl.String]
+        held = frame.select(pl.col(unsaid).is_not_null().any()).collect()
+    # A column without values is read as texts, but may be of any type.
+    frame = frame.with_columns(pl.lit(None).alias(name) for name in unsaid if not held[name].item())
     if schema.get(TIMESTAMP_COLUMN) != pl.String:
         return frame
     # Texts with a zone: what is read as a time by itself has none.
