@@ -102,8 +102,9 @@ def test_search(applied: Path, tiffin: Tiffin) -> None:
 
 
 def test_the_registry_is_carried_elsewhere(applied: Path, tiffin: Tiffin, tmp_path: Path) -> None:
-    edit("How each driver did, once a day.", "Each day of each driver.")
+    edit("How each driver did, once a day.", "Each day\u2028of each driver.")
     tiffin("apply")
+    assert tiffin("registry", "dump", "-").out.startswith('{"type":"project"')
     tiffin("registry", "dump", "backup.jsonl")
     assert tiffin("registry", "dump", "-").out == Path("backup.jsonl").read_text()
     other = str(tmp_path / "other")
@@ -118,7 +119,9 @@ def test_a_file_that_is_no_dump_is_refused(applied: Path, tiffin: Tiffin, tmp_pa
     for name, text in {"a": "", "b": "{}\n", "c": "no json", "d": json.dumps({"format": "other"})}.items():
         Path(name).write_text(text)
         outcome = tiffin("registry", "load", name, "--home", str(tmp_path / "other"), code=1)
-        assert "is not a dump of a registry" in outcome.err
+        assert "dump" in outcome.err
+    Path("e").write_bytes(b"\xff\xfe")
+    assert tiffin("registry", "load", "e", "--json", code=1).error["code"] == "invalid_data"
     assert tiffin("registry", "load", "missing", "--json", code=1).error["code"] == "storage_error"
 
 

@@ -61,6 +61,7 @@ def test_a_line_is_an_object_that_says_what_it_is(lines: list[str]) -> None:
         (lambda lines: [line.replace("INT64", "INT46") for line in lines], "Line 3.*INT46"),
         (lambda lines: [line.replace('"Entity"', '"Entitie"') for line in lines], "Entitie"),
         (lambda lines: [*lines, '{"type":"other"}'], "Line 8"),
+        (lambda lines: [], "no project 'default'"),
     ],
 )
 def test_lines_that_do_not_fit_are_named_and_nothing_is_stored(

@@ -12,6 +12,7 @@ import msgspec
 
 from tiffin.definitions.kinds import kind_named
 from tiffin.errors import InvalidData, InvalidDefinition, Unsupported
+from tiffin.refs import DEFAULT_PROJECT
 from tiffin.registry.base import Key, Portable, ProjectRecord, RegistryStore, Revision
 
 
@@ -61,6 +62,12 @@ def load(store: RegistryStore, lines: Iterable[str]) -> int:
             raise _refused(number, f"revision {item.revision} of {item.kind} {item.name!r} is out of turn")
         newest[item.key] = item.revision
         revisions.append(Revision(**msgspec.structs.asdict(item)))
+    if DEFAULT_PROJECT not in projects:
+        raise InvalidData(
+            f"The dump has no project {DEFAULT_PROJECT!r}, which every registry has.",
+            field="file",
+            hint="Name what dump wrote, whole.",
+        )
     return _portable(store).restore(projects.values(), revisions)
 
 
