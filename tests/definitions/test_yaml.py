@@ -153,6 +153,8 @@ def test_a_path_is_read(tmp_path: Path, name: str) -> None:
         ("spec: {name: a}\nmeta: {revision: x}", "meta"),
         ("spec: {name: a}\nmeta: {created: yesterday}", "meta.created"),
         ("spec: {name: a}\nmeta: 5", "meta must be a mapping"),
+        ("spec: {name: a, name: b}", "'name' stands twice"),
+        ("[" * 3000, "nested too deeply"),
         ("spec: !!python/object/apply:os.system [ls]", "not YAML"),
         ("spec: {name: a, labels: {b: 1}}", "labels"),
         ("no.yaml", "No such file"),

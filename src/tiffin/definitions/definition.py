@@ -31,6 +31,19 @@ _ALIASES: Final = {"dtype": "valueType"}
 _INSTANTS: Final = frozenset({"created", "updated"})
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads plain data, and refuses a key that stands twice: one of its values would be lost without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # Here a mapping has its own keys alone: merges bring others later, which its own may overrule.
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((key for key in keys if keys.count(key) > 1 and key != "<<"), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} stands twice", node.start_mark)
+        return node
+
+
 class _Dumper(yaml.SafeDumper):
     """Writes texts so that they are read back exactly."""
 
@@ -146,9 +159,11 @@ def read_source(source: str | Path) -> str:
 def load_documents(text: str) -> list[Any]:
     """The documents of a YAML text, empty ones left out."""
     try:
-        return [document for document in yaml.safe_load_all(text) if document is not None]
+        return [document for document in yaml.load_all(text, _Loader) if document is not None]
     except yaml.YAMLError as error:
         raise InvalidDefinition(f"The text is not YAML: {error}.") from None
+    except RecursionError:
+        raise InvalidDefinition("The text is not YAML of definitions: it is nested too deeply.") from None
 
 
 def _plain(value: Any) -> Any:
