@@ -158,7 +158,7 @@ class Workspace:
 
     @property
     def _own_database(self) -> str:
-        return f"sqlite:///{self.home / 'registry.db'}"
+        return f"sqlite:///{quote(str(self.home / 'registry.db'))}"
 
     def _part(self, name: str, opened: Callable[[], Any]) -> Any:
         part = self._parts.get(name)

@@ -156,7 +156,8 @@ def _store(
         partition=table.partition_column,
     )
     content = digest(batch.frames(), columns) if key else 0
-    name = blake2b(key.encode(), digest_size=16).hexdigest() if key else uuid.uuid4().hex
+    # Other content under the key is a batch of its own, which must not touch the dead letters of the first.
+    name = f"{blake2b(key.encode(), digest_size=16).hexdigest()}-{content:016x}" if key else uuid.uuid4().hex
     folder = folder_of(dead_letters, project=table.project, table=table.name, batch=name) if bad.rows else ""
     commit = Commit(table.project, table.name, -1, 0, bad.rows, folder, idempotency_key=key)
     done = applied(uri, key, content, target)

@@ -69,8 +69,15 @@ def is_remote(uri: str) -> bool:
 
 
 def is_glob(uri: str) -> bool:
-    """Whether a normalised location is a pattern. A local path that exists as it is written is none."""
-    return _GLOB.search(uri) is not None and (is_remote(uri) or not Path(uri).exists())
+    """Whether a normalised location is a pattern. What exists as it is written is none, whatever its letters."""
+    if _GLOB.search(uri) is None or is_remote(uri):
+        return _GLOB.search(uri) is not None
+    return _GLOB.search(uri[len(_existing(uri)) :]) is not None
+
+
+def _existing(path: str) -> str:
+    """The deepest folder or file on a local path that exists as it is written."""
+    return next((str(place) for place in (Path(path), *Path(path).parents) if place.exists()), "")
 
 
 def list_parquet(uri: str) -> tuple[Found, ...]:
@@ -127,7 +134,7 @@ def _walk(folder: str, suffixes: tuple[str, ...], *, root: str) -> Iterator[Foun
 
 
 def _matches(pattern: str) -> Iterator[Found]:
-    root = _GLOB.split(pattern, maxsplit=1)[0].rpartition("/")[0] or "/"
+    root = _existing(pattern) or "/"
     for path in Path(root).glob(pattern[len(root) :].lstrip("/")):
         if path.is_file() and all(map(is_data, path.relative_to(root).parts)):
             yield _found(str(path), path.stat(), root=root)
