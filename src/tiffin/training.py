@@ -31,6 +31,8 @@ def training_set(
         entity_source = replace(entity_source, file_url=place)
     plan, entities = prepare(selections, columns, entity_source, known_at=known_at)
     engine, budget = workspace.engine, workspace.memory_budget
+    for selection in selections:
+        engine.check(selection)
 
     def batches(control: Control) -> Iterator[pl.DataFrame]:
         return engine.join(plan, entities, memory_budget=budget, control=control)
@@ -42,6 +44,8 @@ def known_keys(workspace: Workspace, refs: Refs, project: str, at: int) -> tuple
     """As :func:`training_set`, for every key that the tables know at an instant."""
     selections, columns = workspace.snapshot().select(refs, project, **workspace.places)
     engine, budget = workspace.engine, workspace.memory_budget
+    for selection in selections:
+        engine.check(selection)
 
     def batches(control: Control) -> Iterator[pl.DataFrame]:
         return latest_frame(engine, selections, columns, at, memory_budget=budget, control=control)

@@ -58,7 +58,7 @@ def _definitions(paths: list[str] | None) -> list[Definition]:
     found = collect(given)
     if not found:
         raise NotFound(
-            f"There are no definitions in {', '.join(given)}.",
+            f"There are no definitions in {', '.join(map(repr, given))}.",
             field="file",
             hint="Name a Python or YAML file with -f, or start with: tiffin init DIR",
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from tiffin.control import Control
-from tiffin.definitions.schema import TableSchema
+from tiffin.definitions.schema import Selection, TableSchema
 from tiffin.offline.plan import RetrievalPlan
 
 if TYPE_CHECKING:
@@ -58,6 +58,14 @@ class OfflineEngine(Protocol):
     """
 
     capabilities: Capabilities
+
+    def check(self, selection: Selection) -> None:
+        """Raise what keeps a selection from being read, looking at schemas alone: before any work is launched.
+
+        InvalidData for a column that is missing or of a type that is refused, InvalidDefinition for a mapping that is
+        no expression, Unsupported for a source that is not the engine's.
+        """
+        ...
 
     def join(
         self, plan: RetrievalPlan, entities: pl.LazyFrame, *, memory_budget: int | None, control: Control

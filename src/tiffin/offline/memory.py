@@ -16,7 +16,7 @@ from tiffin.offline import lake
 from tiffin.offline.base import Capabilities, Position, Window
 from tiffin.offline.columns import canonical_types
 from tiffin.offline.plan import RetrievalPlan
-from tiffin.offline.source import file_source, open_history
+from tiffin.offline.source import check_readable, file_source, open_history
 
 _LEAST: Final = -(2**63)
 
@@ -47,6 +47,9 @@ class MemoryEngine:
     """Implements OfflineEngine."""
 
     capabilities = Capabilities()
+
+    def check(self, selection: Selection) -> None:
+        check_readable(selection)
 
     def join(
         self, plan: RetrievalPlan, entities: pl.LazyFrame, *, memory_budget: int | None, control: Control

@@ -8,12 +8,12 @@ from typing import Any
 import polars as pl
 
 from tiffin.control import Control
-from tiffin.definitions.schema import EVENT_TS, TableSchema
+from tiffin.definitions.schema import EVENT_TS, Selection, TableSchema
 from tiffin.offline import join, lake
 from tiffin.offline.base import Capabilities, Position, Window
 from tiffin.offline.latest import latest
 from tiffin.offline.plan import RetrievalPlan
-from tiffin.offline.source import file_source, open_history
+from tiffin.offline.source import check_readable, file_source, open_history
 
 
 def open_engine(config: Any = None) -> PolarsEngine:  # engines of files need no options
@@ -25,6 +25,9 @@ class PolarsEngine:
     """Implements OfflineEngine."""
 
     capabilities = Capabilities()
+
+    def check(self, selection: Selection) -> None:
+        check_readable(selection)
 
     def join(
         self, plan: RetrievalPlan, entities: pl.LazyFrame, *, memory_budget: int | None, control: Control

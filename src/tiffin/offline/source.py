@@ -22,6 +22,7 @@ from tiffin.definitions.schema import (
     ROW,
     ROW_COLUMN,
     Column,
+    Selection,
     TableSchema,
 )
 from tiffin.definitions.source import FileSource
@@ -147,6 +148,11 @@ class History:
                         hint="Correct the value, or declare a type that holds it.",
                     )
         return InvalidData(f"{self._where()} cannot be read: {error}", field="field_mapping")
+
+
+def check_readable(selection: Selection) -> None:
+    """Raise what :func:`open_history` would, reading no rows."""
+    open_history(selection.table, selection.features, lake.snapshot(file_source(selection.table)))
 
 
 def open_history(
