@@ -83,7 +83,7 @@ class Story:
 
     def train(self) -> None:
         """Step 4."""
-        self.page.step("Train: what was known about each flight at its scheduled departure")
+        self.page.step("Training set: what was known about each flight at its scheduled departure")
         flights = self.data.flights.head(self.rows) if self.rows else self.data.flights
         asked = flights.select(
             "carrier",
@@ -171,7 +171,7 @@ class Story:
         values, statuses = answer.to_dict(), answer.statuses()
         chosen = ("weather:temp", "weather:wind_gust", "planes:seats", "plane_history:last_arr_delay")
         self.page.table(
-            ("feature", "N14228 now", "N14228 on 30 December 2013", "N00000 the same evening"),
+            ("feature", "N14228 now", "N14228, 30 Dec 2013", "N00000, the same"),
             (
                 (name, *(f"{_text(value)} [dim]{status}[/dim]" for value, status in zip(*pair, strict=True)))
                 for name, pair in ((name, (values[name], statuses[name])) for name in chosen)
