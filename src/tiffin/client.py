@@ -5,7 +5,7 @@ It only finds the parts and hands plain data from one to the next; each part is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from tiffin import clock
@@ -361,6 +361,12 @@ class Client:
             tables = self.list_feature_tables(project)
         elif isinstance(tables, str | FeatureTable):
             tables = [tables]
+        elif not isinstance(tables, Iterable):
+            raise InvalidArgument(
+                f"tables must name feature tables, got {tables!r}.",
+                field="tables",
+                hint="Name the tables first; start and end follow, as in materialize(None, start, end).",
+            )
         chosen = [self._table(table, project) for table in tables]
         return list({table.name: table for table in chosen}.values())
 

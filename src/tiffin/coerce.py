@@ -74,6 +74,8 @@ def coercion(column: pl.Expr, dtype: pl.DataType, to: ValueType, *, finer: Round
     value = _scalar(column, dtype, to, finer)
     if value is None:
         why = f"a value of type {dtype} cannot become {to.name}"
+        if isinstance(dtype, pl.String) and to is ValueType.UNIX_TIMESTAMP:
+            why += "; read texts as times first, with str.to_datetime() in Polars or to_datetime() in pandas"
         return Coercion(pl.lit(None, target), column.is_not_null(), why, refused=True)
     if _never_fails(dtype, to):
         return Coercion(value, None, reason)

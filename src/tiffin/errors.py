@@ -261,11 +261,11 @@ def closest(name: str, known: Iterable[str]) -> str:
     >>> closest("driver", ["drivers", "planes"])
     "Did you mean 'drivers'?"
     >>> closest("x", [])
-    'None exist yet.'
+    'None exist yet: apply it first.'
     """
     names = sorted(known)
     if not names:
-        return "None exist yet."
+        return "None exist yet: apply it first."
     matches = get_close_matches(name, names, n=1, cutoff=0.6)
     if matches:
         return f"Did you mean {matches[0]!r}?"

@@ -91,8 +91,11 @@ class Reader:
             return  # a read does not need the offline source: that it cannot be asked is no reason to fail
         if waiting:
             project = "" if table.project == "default" else f" --project {table.project}"
+            commits = "1 commit" if waiting == 1 else f"{waiting} commits"
+            verb = "waits" if waiting == 1 else "wait"
             warnings.warn(
-                f"{waiting} commits of {table.label()} wait that the online store has not seen. Run: "
+                f"{commits} of {table.label()} {verb} that the online store has not seen. Run: "
+                f"client.materialize_incremental({table.name!r}), or "
                 f"tiffin materialize --incremental {table.name}{project}",
                 StaleStoreWarning,
                 stacklevel=_STACK,

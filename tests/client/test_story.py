@@ -213,7 +213,7 @@ def test_materialising_a_window(client: Client) -> None:
 def test_a_read_of_a_stale_store_warns_once(client: Client) -> None:
     client.ingest("drivers", ROWS)
     client.ingest("drivers", ROWS)
-    words = r"\d commits of default/drivers.*materialize --incremental drivers"
+    words = r"\d commits? of default/drivers.*materialize --incremental drivers"
     with pytest.warns(StaleStoreWarning, match=words) as seen:
         client.get_online_features(REFS, [{"driver_id": 1001}])
     client.get_online_features(REFS, [{"driver_id": 1002}])

@@ -194,6 +194,7 @@ ONLINE = [
 
 JOBS = [
     Wrong("an unknown job", lambda w: w.client.get_job("42"), NotFound, ("42",)),
+    Wrong("times for tables", lambda w: w.client.materialize(at(1), at(5)), InvalidArgument, ("tables", "None, start")),
     Wrong("an unknown table to fill", lambda w: w.client.materialize(["trip"]), NotFound, ("'trip'", "'trips'")),
     Wrong(
         "an end before its start",

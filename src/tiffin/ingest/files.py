@@ -38,7 +38,7 @@ def read_files(url: str, table: TableSchema) -> Iterator[Given]:
     log = None if is_glob(uri) else open_table(uri)
     files = list_files(uri) if log is None else _files_of(uri, log)
     if not files:
-        what = "matches no file" if is_glob(uri) else "has no file to ingest"
+        what = "matches no file" if is_glob(uri) else "is no file, and no folder with files to ingest"
         raise NotFound(f"{url!r} {what}.", field="source", hint="Check the path; names with . or _ first are no data.")
     kinds = {_kind(file.path, alone=len(files) == 1) for file in files}
     if len(kinds) > 1:
