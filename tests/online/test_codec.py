@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.online import naive
 from tests.online.tables import frame, table
+from tiffin.clock import to_datetime
 from tiffin.definitions.schema import CREATED_TS, DELETED, EVENT_TS, Column
 from tiffin.errors import CorruptData, InvalidData
 from tiffin.online.codec import encode_frame, encode_keys
@@ -150,6 +151,7 @@ def test_minus_zero_and_infinities_are_read_as_they_were() -> None:
 
 # Keys
 
+INSTANTS = st.integers(-(10**15), 10**15)
 KEY_TYPES = [V.INT32, V.INT64, V.STRING, V.BYTES, V.BOOL, V.UNIX_TIMESTAMP]
 
 
@@ -159,14 +161,18 @@ def test_keys_are_injective_and_requests_make_the_same(data: st.DataObject) -> N
     names = data.draw(st.permutations(["a", "b", "c", "d"]))[: len(types)]
     keys = dict(zip(names, types, strict=True))
     schema = table({"f": V.BOOL}, keys)
-    small = {V.STRING: st.text("a\0é", max_size=4), V.BYTES: st.binary(max_size=3)}
+    small = {V.STRING: st.text("a\0é", max_size=4), V.BYTES: st.binary(max_size=3), V.UNIX_TIMESTAMP: INSTANTS}
     row = st.tuples(*(small.get(dtype, SCALARS[dtype]) for dtype in types))
     rows = data.draw(st.lists(row, min_size=1, max_size=6))
     made = frame(schema, [{**dict(zip(names, values, strict=True)), "event": 0} for values in rows])
     encoded = encode_keys(schema.keys, made)
     assert len(set(encoded)) == len(set(rows))
     encoder = KeyEncoder(schema.keys)
-    by_name = dict(zip(names, zip(*rows, strict=True), strict=True))
+    by_name = {
+        # A request gives a timestamp as a datetime: a whole number would be seconds.
+        name: [to_datetime(value) for value in column] if dtype is V.UNIX_TIMESTAMP else column
+        for name, dtype, column in zip(names, types, zip(*rows, strict=True), strict=True)
+    }
     coercions = {column.name: Coercion(column) for column in schema.keys}
     assert encoder.names == tuple(sorted(names))
     assert encoder.encode([coercions[name].column(by_name[name]) for name in encoder.names]) == encoded
