@@ -33,7 +33,7 @@ A message says what was asked, what was found and what to do. ``field`` names th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, ClassVar
 
@@ -216,6 +216,10 @@ class Unavailable(TiffinError, ConnectionError):
         super().__init__(message, field=field, hint=hint)
         self.retry_after = retry_after
 
+    def to_dict(self) -> dict[str, Any]:
+        """As the base, with the seconds to wait."""
+        return super().to_dict() | {"retry_after": self.retry_after}
+
 
 class JobError(TiffinError):
     """A job did not give its result."""
@@ -253,6 +257,50 @@ class NameWarning(TiffinWarning):
 
 class StaleStoreWarning(TiffinWarning):
     """Commits wait that were not materialised yet, so an online read may miss them."""
+
+
+def error_from(data: Mapping[str, Any], status: int = 500) -> TiffinError:
+    """The error that :meth:`TiffinError.to_dict` told, as a service answered it; ``status`` decides for unknown codes.
+
+    >>> error_from({"code": "not_found", "message": "There is no table 'x'.", "field": "table", "hint": None})
+    NotFound("There is no table 'x'.")
+    """
+    kind = _by_code().get(str(data.get("code")))
+    if kind is None:
+        kind = _by_status().get(status, TiffinError)
+    # Built without its own __init__, which asks some kinds for parts that do not travel.
+    error = kind.__new__(kind)
+    TiffinError.__init__(
+        error, str(data.get("message", "The service gave no reason.")), field=data.get("field"), hint=data.get("hint")
+    )
+    if isinstance(error, InvalidData):
+        error.rejected = list(data.get("rejected", ()))
+    if isinstance(error, Unavailable):
+        error.retry_after = float(data.get("retry_after", 1.0))
+    return error
+
+
+def _by_code() -> dict[str, type[TiffinError]]:
+    found: dict[str, type[TiffinError]] = {}
+    waiting = [TiffinError]
+    while waiting:
+        kind = waiting.pop()
+        found[kind.code] = kind
+        waiting.extend(kind.__subclasses__())
+    return found
+
+
+def _by_status() -> dict[int, type[TiffinError]]:
+    """For answers of proxies and of other services, which do not know Tiffin's codes."""
+    kinds: tuple[type[TiffinError], ...] = (
+        InvalidArgument,
+        NotFound,
+        Conflict,
+        Unauthenticated,
+        PermissionDenied,
+        Unavailable,
+    )
+    return {kind.status: kind for kind in kinds} | {400: InvalidArgument, 413: InvalidArgument, 429: Unavailable}
 
 
 def closest(name: str, known: Iterable[str]) -> str:

@@ -90,6 +90,18 @@ class Marks(Protocol):
 
 
 @runtime_checkable
+class AsyncReadable(Protocol):
+    """A store beyond a network, which answers reads of many tables in one round trip without blocking a thread."""
+
+    async def read_async(self, wanted: Sequence[tuple[TableId, Sequence[bytes]]]) -> list[list[bytes | None]]:
+        """The values of every table's keys, as :meth:`OnlineStore.read` gives them, in the order of ``wanted``.
+
+        Every event loop has connections of its own. Unavailable where the store does not answer in time.
+        """
+        ...
+
+
+@runtime_checkable
 class Scannable(Protocol):
     """A store whose rows can be listed: for verification, repair and sweeping."""
 
