@@ -6,12 +6,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import feast_environment, machine, report, runner, sections, shapes
+from benchmarks import feast_environment, machine, report, runner, sections, serving, shapes
 from benchmarks.results import Results
 from benchmarks.sections import Bench
 
 PAGE = runner.ROOT / "docs" / "benchmarks.md"
-SECTIONS = ("joins", "budget", "online", "materialize", "ingest", "startup")
+SECTIONS = ("joins", "budget", "online", "serving", "materialize", "materialize_redis", "ingest", "startup")
 
 
 def main() -> None:
@@ -35,6 +35,8 @@ def main() -> None:
     for name in options.sections:
         if name == "joins":
             sections.joins(bench, [shape for shape in shapes.JOINS if shape.name in options.shapes])
+        elif name == "serving":
+            serving.serving(bench)
         else:
             getattr(sections, name)(bench)
     found = list(report.tables(results))

@@ -2,6 +2,7 @@
 
 # mypy: disable-error-code="import-not-found,import-untyped"
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,9 @@ def join(shape: dict[str, Any], data: str, warm: dict[str, Any], offline: str, h
     }
 
 
-def fill(shape: dict[str, Any], data: str, home: str) -> dict[str, Any]:
-    """The rows that `read` reads."""
-    store = _store(home, "duckdb")
+def fill(shape: dict[str, Any], data: str, home: str, online: str = "") -> dict[str, Any]:
+    """The rows that `read` reads, or that a server started in `home` serves."""
+    store = _store(home, "duckdb", online)
     store.apply(_views(Shape(**shape), Path(data), timedelta(0)))
     store.materialize(*_ALL_TIME)
     return {"seconds": 0.0}
@@ -58,10 +59,10 @@ def read(shape: dict[str, Any], rows: int, times: int, home: str) -> dict[str, A
     return clock.calls(call, asked.random_keys(rows, times), warm_up=times // 10)
 
 
-def materialize(shape: dict[str, Any], data: str, warm: dict[str, Any], home: str) -> dict[str, Any]:
-    """The whole table into SQLite."""
+def materialize(shape: dict[str, Any], data: str, warm: dict[str, Any], home: str, online: str = "") -> dict[str, Any]:
+    """The whole table into SQLite, or into Redis."""
     asked = Shape(**shape)
-    store = _store(home, "duckdb")
+    store = _store(home, "duckdb", online)
     small = _views(Shape(**warm["shape"]), Path(warm["data"]), timedelta(0), prefix="warm_")
     store.apply(_views(asked, Path(data), timedelta(0)) + small)
     store.materialize(*_ALL_TIME, feature_views=["warm_t0"])
@@ -84,19 +85,22 @@ def list_entities(home: str) -> dict[str, Any]:
     return {"seconds": spent}
 
 
-def _store(home: str, offline: str) -> Any:
+def _store(home: str, offline: str, online: str = "") -> Any:
+    """A store with its configuration in `home`, as `feast serve` wants it. `online` is the address of a Redis."""
     from feast import FeatureStore
-    from feast.repo_config import RepoConfig
 
-    config = RepoConfig(
-        project="bench",
-        provider="local",
-        registry=str(Path(home) / "registry.db"),
-        offline_store={"type": offline},
-        online_store={"type": "sqlite", "path": str(Path(home) / "online.db")},
-        entity_key_serialization_version=3,
-    )
-    return FeatureStore(config=config)
+    sqlite = {"type": "sqlite", "path": str(Path(home) / "online.db")}
+    config = {
+        "project": "bench",
+        "provider": "local",
+        "registry": str(Path(home) / "registry.db"),
+        "offline_store": {"type": offline},
+        "online_store": {"type": "redis", "connection_string": online} if online else sqlite,
+        "entity_key_serialization_version": 3,
+    }
+    # JSON is YAML, too.
+    (Path(home) / "feature_store.yaml").write_text(json.dumps(config))
+    return FeatureStore(repo_path=home)
 
 
 def _entity() -> Any:

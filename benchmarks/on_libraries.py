@@ -125,16 +125,36 @@ def lmdb_write(shape: dict[str, Any], data: str, warm: dict[str, Any], home: str
     return {"seconds": spent, "rows": written}
 
 
+def redis_write(shape: dict[str, Any], data: str, warm: dict[str, Any], online: str, home: str) -> dict[str, Any]:
+    """Parquet to Redis: the latest row of each key, packed, as pipelined SETs. Nothing is compared."""
+    import redis
+
+    asked, pack = Shape(**shape), _row_struct(Shape(**shape)).pack
+    client = redis.Redis.from_url(online)
+
+    def work() -> int:
+        frame = _latest(asked, Path(data))
+        for batch in frame.iter_slices(10_000):
+            with client.pipeline(transaction=False) as pipeline:
+                for key, value in _packed(batch, pack):
+                    pipeline.set(key, value)
+                pipeline.execute()
+        written: int = frame.height
+        return written
+
+    spent, written = clock.seconds(work)
+    return {"seconds": spent, "rows": written}
+
+
 def lmdb_fill(shape: dict[str, Any], data: str, home: str) -> dict[str, Any]:
     """The rows that `lmdb_read` reads."""
     return {"seconds": 0.0, "rows": _fill_lmdb(Shape(**shape), Path(data), Path(home))}
 
 
-def _fill_lmdb(shape: Shape, data: Path, home: Path) -> int:
-    import lmdb
+def _latest(shape: Shape, data: Path) -> Any:
     import polars as pl
 
-    frame = (
+    return (
         pl.scan_parquet(table_path(data, shape, "t0"))
         .sort(ENTITY, EVENT, CREATED)
         .unique(ENTITY, keep="last", maintain_order=True)
@@ -142,6 +162,12 @@ def _fill_lmdb(shape: Shape, data: Path, home: Path) -> int:
         .select(ENTITY, EVENT, CREATED, *shape.feature_names)
         .collect()
     )
+
+
+def _fill_lmdb(shape: Shape, data: Path, home: Path) -> int:
+    import lmdb
+
+    frame = _latest(shape, data)
     pack = _row_struct(shape).pack
     with lmdb.open(str(home), map_size=8 << 30) as environment:
         for batch in frame.iter_slices(10_000):

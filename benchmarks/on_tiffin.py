@@ -76,9 +76,9 @@ def _written(output: Path, column: str) -> Any:
     return pl.scan_parquet(sorted(output.rglob("*.parquet"))).select(column).collect().to_arrow()
 
 
-def fill(shape: dict[str, Any], data: str, home: str) -> dict[str, Any]:
+def fill(shape: dict[str, Any], data: str, home: str, online: str = "") -> dict[str, Any]:
     """The rows that `read` reads. No max age: the generated events are old, and would be answered without values."""
-    client = _client(home)
+    client = _client(home, online_store=online)
     client.apply([_entity(), *_tables(Shape(**shape), data, timedelta(0))])
     client.materialize(["t0"], **_ALL_TIME)
     return {"seconds": 0.0}
@@ -100,10 +100,10 @@ def read(shape: dict[str, Any], rows: int, times: int, home: str) -> dict[str, A
     return clock.calls(call, asked.random_keys(rows, times), warm_up=times // 10)
 
 
-def materialize(shape: dict[str, Any], data: str, warm: dict[str, Any], home: str) -> dict[str, Any]:
-    """The whole table into the embedded online store."""
+def materialize(shape: dict[str, Any], data: str, warm: dict[str, Any], home: str, online: str = "") -> dict[str, Any]:
+    """The whole table into the embedded online store, or into Redis."""
     asked = Shape(**shape)
-    client = _client(home)
+    client = _client(home, online_store=online)
     small = _tables(Shape(**warm["shape"]), warm["data"], timedelta(0), prefix="warm_")
     client.apply([_entity(), *_tables(asked, data, timedelta(0)), *small])
     client.materialize(["warm_t0"], **_ALL_TIME)
@@ -144,7 +144,7 @@ def apply(tables: int, shape: dict[str, Any], data: str, home: str) -> dict[str,
 def _client(home: str, **options: str) -> Any:
     from tiffin import Client
 
-    return Client({"home": home, **options})
+    return Client({"home": home, **{name: value for name, value in options.items() if value}})
 
 
 def _entity() -> Any:

@@ -15,6 +15,11 @@ POLARS = "bare Polars"
 DUCKDB = "bare DuckDB"
 LMDB = "bare LMDB"
 DELTA = "bare delta-rs"
+REDIS = "bare redis-py"
+TIFFIN_REDIS = "Tiffin, Redis"
+TIFFIN_LMDB = "Tiffin, LMDB"
+FEAST_REDIS = "Feast, Redis"
+FEAST_SQLITE = "Feast, SQLite"
 
 
 @dataclass
@@ -40,6 +45,10 @@ class Measurement:
 
     def fact(self, name: str) -> Any:
         return self.runs[0].facts.get(name)
+
+    def median(self, name: str) -> float:
+        """The median of a fact that every run reported as a number."""
+        return statistics.median(float(run.facts[name]) for run in self.runs)
 
     @property
     def winners(self) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import data, runner, shapes
+from benchmarks import data, runner, servers, shapes
 from benchmarks.results import (
     DELTA,
     DUCKDB,
@@ -16,6 +16,7 @@ from benchmarks.results import (
     FEAST_DUCKDB,
     LMDB,
     POLARS,
+    REDIS,
     TIFFIN,
     Results,
 )
@@ -146,6 +147,29 @@ def materialize(bench: Bench) -> None:
             if bench.slow or number == 0:
                 outcome = runner.task("benchmarks.on_feast:materialize", found, python=bench.feast, needs_home=True)
                 bench.record("materialize", case, FEAST, outcome)
+
+
+def materialize_redis(bench: Bench) -> None:
+    """The same into a Redis of its own, empty for every contender."""
+    for number, shape in enumerate(map(bench.sized, shapes.FLAT)):
+        case = f"{shapes.count(shape.rows)} rows x {shape.features} features"
+        found = {**bench.prepared(shape), "warm": bench.prepared(shapes.WARM)}
+        for _ in range(bench.runs):
+            for contender, work, python in (
+                (TIFFIN, "on_tiffin:materialize", sys.executable),
+                (REDIS, "on_libraries:redis_write", sys.executable),
+                (FEAST, "on_feast:materialize", str(bench.feast)),
+            ):
+                if contender == FEAST and number > 0 and not bench.slow:
+                    continue
+                with tempfile.TemporaryDirectory(prefix="scratch-", dir=WORK) as scratch:
+                    server, address = servers.redis(Path(scratch))
+                    with server:
+                        online = address if contender == FEAST else f"redis://{address}/0"
+                        outcome = runner.task(
+                            f"benchmarks.{work}", {**found, "online": online}, python=python, needs_home=True
+                        )
+                bench.record("materialize_redis", case, contender, outcome)
 
 
 def ingest(bench: Bench) -> None:

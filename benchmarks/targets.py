@@ -3,7 +3,17 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from benchmarks.results import FEAST_DUCKDB, POLARS, TIFFIN, Results
+from benchmarks.results import (
+    FEAST_DUCKDB,
+    FEAST_REDIS,
+    FEAST_SQLITE,
+    POLARS,
+    TIFFIN,
+    TIFFIN_LMDB,
+    TIFFIN_REDIS,
+    Results,
+)
+from benchmarks.serving import IDLE, case
 from benchmarks.shapes import BUDGET, BUDGET_MB, JOINS
 
 
@@ -50,12 +60,53 @@ def targets() -> Iterator[Target]:
         "materialise 1 M x 5: at least 80 k rows/s", _rate("materialize", rows), 80_000, "rows/s", at_least=True
     )
     yield Target("materialise 1 M x 5: below 500 MB", _peak("materialize", rows), 500, "MB")
+    redis_rows = _rate("materialize_redis", rows)
+    yield Target("materialise 1 M x 5 into Redis: at least 80 k rows/s", redis_rows, 80_000, "rows/s", at_least=True)
+    yield Target("materialise 1 M x 5 into Redis: below 500 MB", _peak("materialize_redis", rows), 500, "MB")
+    yield from _served()
     yield Target("import tiffin below 0.15 s", _seconds("startup", "import"), 0.15, "s")
     yield Target("tiffin --help below 0.4 s", _seconds("startup", "--help"), 0.4, "s")
     first = "first list_entities, new home"
     yield Target("first embedded list_entities in a fresh process below 1 s", _seconds("startup", first), 1, "s")
     many = "plan and apply 500 tables"
     yield Target("plan and apply of 500 tables below 2 s", _seconds("startup", many), 2, "s")
+
+
+def _served() -> Iterator[Target]:
+    """Of the online service."""
+    small, large = case(1, 5, 16), case(100, 50, 16)
+    for ours, theirs, factor in ((TIFFIN_REDIS, FEAST_REDIS, 12), (TIFFIN_LMDB, FEAST_SQLITE, 20)):
+        yield Target(f"{small}: {ours}: {factor}x {theirs}", _faster(small, ours, theirs), factor, at_least=True)
+        yield Target(f"{small}: {ours}: p99 below a tenth of {theirs}", _tail(small, ours, theirs), 0.1)
+        yield Target(f"{large}: {ours}: 40x {theirs}", _faster(large, ours, theirs), 40, at_least=True)
+        yield Target(f"{ours}: idle below 120 MB", _idle(ours, "peak_mb"), 120, "MB")
+        yield Target(f"{ours}: up in less than a second", _idle(ours, "seconds"), 1, "s")
+
+
+def _faster(case: str, one: str, other: str) -> Callable[[Results], float | None]:
+    """How many times more requests a second."""
+
+    def measured(results: Results) -> float | None:
+        ours, theirs = results.get("serving", case, one), results.get("serving", case, other)
+        return None if ours is None or theirs is None else ours.median("rate") / theirs.median("rate")
+
+    return measured
+
+
+def _tail(case: str, one: str, other: str) -> Callable[[Results], float | None]:
+    def measured(results: Results) -> float | None:
+        ours, theirs = results.get("serving", case, one), results.get("serving", case, other)
+        return None if ours is None or theirs is None else ours.median("p99") / theirs.median("p99")
+
+    return measured
+
+
+def _idle(contender: str, attribute: str) -> Callable[[Results], float | None]:
+    def measured(results: Results) -> float | None:
+        found = results.get("serving", IDLE, contender)
+        return None if found is None else float(getattr(found, attribute))
+
+    return measured
 
 
 def _speed(case: str, other: str) -> Callable[[Results], float | None]:
