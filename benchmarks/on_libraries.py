@@ -168,12 +168,13 @@ def _fill_lmdb(shape: Shape, data: Path, home: Path) -> int:
     import lmdb
 
     frame = _latest(shape, data)
+    written: int = frame.height
     pack = _row_struct(shape).pack
     with lmdb.open(str(home), map_size=8 << 30) as environment:
         for batch in frame.iter_slices(10_000):
             with environment.begin(write=True) as transaction, transaction.cursor() as cursor:
                 cursor.putmulti(_packed(batch, pack))
-    return frame.height
+    return written
 
 
 def _packed(batch: Any, pack: Any) -> Iterator[tuple[bytes, bytes]]:

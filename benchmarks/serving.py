@@ -148,7 +148,7 @@ def _load(address: str, bodies: Path, connections: int, seconds: int) -> dict[st
     if program is None:
         raise RuntimeError("wrk is not installed: apt-get install wrk")
     for duration in (1, seconds):
-        arguments = ["-t", "1", "-c", str(connections), "-d", f"{duration}s", "--timeout", "10s"]
+        arguments = ["-t", "1", "-c", str(connections), "-d", f"{duration}s", "--timeout", "30s"]
         ended = subprocess.run(
             [program, *arguments, "-s", str(_SCRIPT), f"{address}/get-online-features"],
             env={**os.environ, "BODIES": str(bodies)},
@@ -164,9 +164,15 @@ def _load(address: str, bodies: Path, connections: int, seconds: int) -> dict[st
     return found
 
 
+def _by_name(answer: dict[str, Any]) -> dict[str, Any]:
+    """Feast does not always give features in the order of the request."""
+    names = answer["metadata"]["feature_names"]
+    return {name: (found["values"], found["statuses"]) for name, found in zip(names, answer["results"], strict=True)}
+
+
 def _compare(bench: Bench, title: str, answers: dict[str, Any]) -> None:
     """Whether all servers gave the same values with the same statuses for the same request."""
-    shown = {name: [(each["values"], each["statuses"]) for each in found["results"]] for name, found in answers.items()}
+    shown = {name: _by_name(found) for name, found in answers.items()}
     first = next(iter(shown), "")
     other = next((name for name, found in shown.items() if found != shown[first]), "")
     difference = f"{other} answers otherwise than {first}" if other else ""
