@@ -3,11 +3,13 @@
 The statuses and their order are those of semantics, section 4. A request row may carry its own ``now`` under the
 reserved name ``event_timestamp``; naive ones are UTC. Values leave here as plain data: timestamps as UTC
 microseconds, nothing for a value that is not PRESENT.
+
+A read has two halves, between which the store is asked: by :meth:`ReadPlan.read` itself, or by a server that awaits
+the store's answer and asks for several requests at once.
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
@@ -15,27 +17,19 @@ import msgspec
 
 from tiffin import clock
 from tiffin.definitions.schema import Column, Selection
-from tiffin.errors import CorruptData, InvalidArgument, closest
-from tiffin.online.base import RANK_BYTES, OnlineStore, TableId
-from tiffin.online.decode import Decoder
-from tiffin.online.keys import Coercion, KeyEncoder, is_null
-from tiffin.online.layout import HEADER_END, TOMBSTONE, Layout, layout_number
+from tiffin.errors import InvalidArgument, closest
+from tiffin.online.base import OnlineStore, TableId
+from tiffin.online.keys import Coercion, is_null
+from tiffin.online.table_read import Answer, Status, TableRead, Unlearned
 from tiffin.types import ValueType
+
+__all__ = ["NOW_FIELD", "Columns", "OnlineColumns", "PendingRead", "ReadPlan", "Rows", "Status"]
 
 #: The name under which a request row carries the instant that it is answered for. No entity can have it.
 NOW_FIELD: Final = "event_timestamp"
 
 Rows = list[Mapping[str, Any]] | tuple[Mapping[str, Any], ...]
 Columns = Mapping[str, Sequence[Any]]
-
-
-class Status(enum.StrEnum):
-    """What is known of one feature of one row."""
-
-    PRESENT = "PRESENT"
-    NULL_VALUE = "NULL_VALUE"
-    NOT_FOUND = "NOT_FOUND"
-    OUTSIDE_MAX_AGE = "OUTSIDE_MAX_AGE"
 
 
 class OnlineColumns(msgspec.Struct):
@@ -56,10 +50,6 @@ class OnlineColumns(msgspec.Struct):
     rows: int
 
 
-Answer = tuple[list[Sequence[Any]], list[Sequence[Status]], list[Sequence[int | None]]]
-"""Values, statuses and event times, a column a feature each."""
-
-
 class ReadPlan:
     """A request's features, resolved: what is the same for every call that asks for them.
 
@@ -78,7 +68,10 @@ class ReadPlan:
         #: The types of the entities that a request must give, by name.
         self.entity_types = {column.name: column.dtype for column in keys.values()}
         self._echo = {name: position for position, (name, _) in enumerate(keys)}
-        self._tables = [_TableRead(store, selection, list(keys)) for selection in selections]
+        self._store = store
+        self._tables = [TableRead(selection, list(keys)) for selection in selections]
+        #: The tables that are read, in the order of :attr:`PendingRead.wanted`.
+        self.table_ids = [table.id for table in self._tables]
         places = {
             output: (table, feature)
             for table, selection in enumerate(selections)
@@ -100,28 +93,41 @@ class ReadPlan:
 
         InvalidArgument where an entity of a table is missing or has a value that is not of its type.
         """
+        pending = self.begin(entities, now=now)
+        read = self._store.read
+        return pending.finish([read(table, keys) for table, keys in pending.wanted])
+
+    def begin(self, entities: Rows | Columns, *, now: int | None = None) -> PendingRead:
+        """The first half of :meth:`read`: what has to be read from the store, and what goes on when it has been."""
         if now is None:
             now = clock.now()
         given, times, count = self._request(entities)
-        nows = now if times is None else _instants(times, now)
         coerced = [coercion.column(given[coercion.name]) for coercion in self._coercions]
-        parts = [table.read([coerced[position] for position in table.keys], nows, count) for table in self._tables]
-        if self._one_table:
-            values, statuses, events = parts[0]
-        else:
-            values = [parts[table][0][feature] for table, feature in self._places]
-            statuses = [parts[table][1][feature] for table, feature in self._places]
-            events = [parts[table][2][feature] for table, feature in self._places]
         echo = self._echo
-        return OnlineColumns(
-            entities={name: coerced[echo[name]] for name in given},
-            entity_types=self.entity_types,
-            names=self.names,
-            dtypes=self.dtypes,
-            values=values,
-            statuses=statuses,
-            event_times=events,
-            rows=count,
+        return PendingRead(
+            self,
+            {name: coerced[echo[name]] for name in given},
+            [table.encode([coerced[position] for position in table.keys]) for table in self._tables],
+            now if times is None else _instants(times, now),
+            count,
+        )
+
+    def learn(self) -> None:
+        """Ask the store how values of the plan's tables are laid out, which blocks."""
+        for table in self._tables:
+            table.learn(self._store)
+
+    def answer(self, values: Sequence[Sequence[bytes | None]], now: int | Sequence[int], count: int) -> Answer:
+        """The columns of features from the values of every table, for every row of a request."""
+        tables = self._tables
+        if self._one_table:
+            return tables[0].answer(values[0], now, count)
+        parts = [table.answer(found, now, count) for table, found in zip(tables, values, strict=True)]
+        places = self._places
+        return (
+            [parts[table][0][feature] for table, feature in places],
+            [parts[table][1][feature] for table, feature in places],
+            [parts[table][2][feature] for table, feature in places],
         )
 
     def _request(self, entities: Rows | Columns) -> tuple[dict[str, Sequence[Any]], Sequence[Any] | None, int]:
@@ -178,132 +184,74 @@ class ReadPlan:
         )
 
 
-class _TableRead:
-    """What a plan reads from one table. ``keys`` are the positions of its entities among the plan's."""
+class PendingRead:
+    """A request whose keys are known and whose values are not yet.
 
-    def __init__(self, store: OnlineStore, selection: Selection, keys: list[tuple[str, ValueType]]) -> None:
-        table = selection.table
-        encoder = KeyEncoder(table.keys)
-        types = {column.name: column.dtype for column in table.keys}
-        self.keys = [keys.index((name, types[name])) for name in encoder.names]
-        self.label = table.label()
-        self._id = TableId(table.project, table.name)
-        self._store = store
-        self._encode = encoder.encode
-        self._features = selection.features
-        self._max_age = table.max_age or None
-        # By header, so that one look-up tells format, tombstone and layout; None for a tombstone.
-        self._decoders: dict[bytes, Decoder | None] = {}
+    ``wanted`` is what to read from the store: a list of keys a table, in the order in which :meth:`finish` takes their
+    values.
+    """
 
-    def read(self, keys: Sequence[Sequence[Any]], now: int | Sequence[int], count: int) -> Answer:
-        """The answer for ``count`` rows of coerced keys."""
-        encoded = self._encode(keys)
-        if None in encoded:
-            found = iter(self._store.read(self._id, [key for key in encoded if key is not None]))
-            values = [None if key is None else next(found) for key in encoded]
-        else:
-            values = self._store.read(self._id, encoded)  # type: ignore[arg-type]  # no key is None, tested above
-        heads = [value and value[RANK_BYTES:HEADER_END] for value in values]
-        head = heads[0] if count else None
-        if head is not None and heads.count(head) == count:
-            decoder = self._decoder(head)
-            if decoder is not None:
-                return self._answer(decoder, values, now)  # type: ignore[arg-type]  # every value has a head
-        return self._scattered(heads, values, now, count)
+    __slots__ = ("_count", "_encoded", "_entities", "_nows", "_plan", "wanted")
 
-    def _decoder(self, head: bytes) -> Decoder | None:
+    def __init__(
+        self,
+        plan: ReadPlan,
+        entities: dict[str, Sequence[Any]],
+        encoded: list[list[bytes | None]],
+        nows: int | Sequence[int],
+        count: int,
+    ) -> None:
+        self._plan = plan
+        self._entities = entities
+        self._encoded = encoded
+        self._nows = nows
+        self._count = count
+        #: The keys of each table's rows; rows with a null key are not asked for.
+        self.wanted: list[tuple[TableId, list[bytes]]] = [
+            (table, [key for key in keys if key is not None] if None in keys else keys)  # type: ignore[misc]  # no None
+            for table, keys in zip(plan.table_ids, encoded, strict=True)
+        ]
+
+    def finish(self, values: Sequence[Sequence[bytes | None]]) -> OnlineColumns:
+        """The answer, from the values of :attr:`wanted`. The store is asked for layouts that were not met before."""
+        answer = self.attempt(values)
+        if answer is not None:
+            return answer
+        self._plan.learn()
         try:
-            return self._decoders[head]
-        except KeyError:
-            decoder = self._decoders[head] = self._learn(head)
-            return decoder
+            return self._answer(values)
+        except Unlearned as error:
+            raise error.problem from None
 
-    def _learn(self, head: bytes) -> Decoder | None:
-        """The decoder for a header that was not met before, from the store's layouts as they are now."""
-        number = layout_number(head)
-        if head[1] & TOMBSTONE:
+    def attempt(self, values: Sequence[Sequence[bytes | None]]) -> OnlineColumns | None:
+        """As :meth:`finish`, without asking the store: None where ``plan.learn()`` has to be called first."""
+        try:
+            return self._answer(values)
+        except Unlearned:
             return None
-        layouts = self._store.layouts(self._id)
-        if number >= len(layouts):
-            raise CorruptData(
-                f"A row of {self.label} has layout {number}, the online store knows {len(layouts)}.",
-                hint="Materialize the table again.",
-            )
-        return Decoder(Layout.from_bytes(layouts[number]), self._features)
 
-    def _answer(self, decoder: Decoder, values: Sequence[bytes], now: int | Sequence[int]) -> Answer:
-        """The answer from values of one layout, none of them missing."""
-        events, columns, nulls = decoder.columns(values)
-        count = len(events)
-        present = [Status.PRESENT] * count
-        expired = self._expired(events, now)
-        if nulls is None and not expired and decoder.complete:
-            width = len(columns)
-            return columns, [present] * width, [events] * width  # type: ignore[return-value]  # complete: none is None
-        answer: Answer = [], [], []
-        for position, column in enumerate(columns):
-            shown, statuses, times = _nothing(count)
-            if column is not None:
-                shown, statuses = _marked(column, present, nulls[position] if nulls else [], expired)
-                times = events
-            answer[0].append(shown)
-            answer[1].append(statuses)
-            answer[2].append(times)
-        return answer
-
-    def _expired(self, events: list[int], now: int | Sequence[int]) -> list[int]:
-        """The rows whose age is more than the table's max age; an age of exactly that is not."""
-        if self._max_age is None:
-            return []
-        if isinstance(now, int):
-            oldest = now - self._max_age
-            return [row for row, event in enumerate(events) if event < oldest] if min(events) < oldest else []
-        return [row for row, event in enumerate(events) if now[row] - event > self._max_age]
-
-    def _scattered(
-        self, heads: Sequence[bytes | None], values: Sequence[bytes | None], now: int | Sequence[int], count: int
-    ) -> Answer:
-        """The answer where rows are missing, deleted, or of several layouts: each group's, put into its rows."""
-        groups: dict[bytes, list[int]] = {}
-        for row, head in enumerate(heads):
-            if head is not None:
-                groups.setdefault(head, []).append(row)
-        merged: list[list[list[Any]]] = [[list(part) for _ in self._features] for part in _nothing(count)]
-        for head, rows in groups.items():
-            decoder = self._decoder(head)
-            if decoder is None:
-                continue
-            nows = now if isinstance(now, int) else [now[row] for row in rows]
-            group: list[bytes] = [values[row] for row in rows]  # type: ignore[misc]  # rows with a head have a value
-            parts: tuple[list[Sequence[Any]], ...] = self._answer(decoder, group, nows)
-            for target, part in zip(merged, parts, strict=True):
-                for into, column in zip(target, part, strict=True):
-                    for row, item in zip(rows, column, strict=True):
-                        into[row] = item
-        return tuple(merged)  # type: ignore[return-value]  # the three of _nothing
+    def _answer(self, values: Sequence[Sequence[bytes | None]]) -> OnlineColumns:
+        plan = self._plan
+        placed = [
+            _placed(keys, found) if None in keys else found for keys, found in zip(self._encoded, values, strict=True)
+        ]
+        columns, statuses, times = plan.answer(placed, self._nows, self._count)
+        return OnlineColumns(
+            entities=self._entities,
+            entity_types=plan.entity_types,
+            names=plan.names,
+            dtypes=plan.dtypes,
+            values=columns,
+            statuses=statuses,
+            event_times=times,
+            rows=self._count,
+        )
 
 
-def _marked(
-    column: Sequence[Any], present: list[Status], nulls: list[int], expired: list[int]
-) -> tuple[Sequence[Any], Sequence[Status]]:
-    """A column and its statuses, where nulls are None already and expired rows become so."""
-    if not nulls and not expired:
-        return column, present
-    statuses = present.copy()
-    for row in nulls:
-        statuses[row] = Status.NULL_VALUE
-    if not expired:
-        return column, statuses
-    shown = list(column)
-    for row in expired:
-        statuses[row] = Status.OUTSIDE_MAX_AGE
-        shown[row] = None
-    return shown, statuses
-
-
-def _nothing(count: int) -> tuple[Sequence[Any], Sequence[Status], Sequence[int | None]]:
-    missing = [None] * count
-    return missing, [Status.NOT_FOUND] * count, missing
+def _placed(keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> list[bytes | None]:
+    """Values of the keys that were asked for, with None for each that was not."""
+    found = iter(values)
+    return [None if key is None else next(found) for key in keys]
 
 
 def _common_length(columns: Mapping[str, Sequence[Any]]) -> int:
