@@ -72,6 +72,26 @@ _TABLE: Final = (
     Option("s3_endpoint_url", "text", "", "endpoint of an S3-compatible object store"),
     Option("azure_blob_account_name", "text", "", "account of Azure Blob Storage"),
     Option("azure_blob_account_access_key", "text", "", "key of the Azure account", secret=True),
+    # Access control of the services
+    Option("auth", "text", "none", "how the services know their callers: none, tokens, oidc, or tokens,oidc"),
+    Option("allow_anonymous", "flag", "false", "let services without access control listen beyond the loopback"),
+    Option("metrics_auth", "flag", "false", "ask for a reader of every project before /metrics is shown"),
+    Option(
+        "access_max_age",
+        "number",
+        "",
+        "seconds that known tokens are trusted while the registry is away; empty for as long as it takes",
+    ),
+    Option("audit_retention_days", "number", "", "days that the audit log is kept; empty for ever"),
+    Option("oidc_issuer", "text", "", "issuer of the JSON web tokens that are admitted"),
+    Option("oidc_audience", "text", "", "audience that these tokens must name"),
+    Option("oidc_jwks", "text", "", "URL or file of the issuer's public keys; empty asks the issuer where they are"),
+    Option("oidc_algorithms", "text", "RS256,ES256,EdDSA", "signatures that are accepted"),
+    Option("oidc_leeway", "number", "30", "seconds by which clocks may differ"),
+    Option("oidc_name_claim", "text", "sub", "the claim that names the caller"),
+    Option("oidc_roles_claim", "text", "tiffin_roles", 'the claim that holds roles, as {"project": "reader"}'),
+    Option("oidc_groups_claim", "text", "groups", "the claim that holds groups, where oidc_group_roles is set"),
+    Option("oidc_group_roles", "text", "", 'roles of groups, as JSON: {"group": {"project": "reader"}}'),
     # Work that runs elsewhere
     Option(
         "spark_launcher", "text", "", "what launches Spark jobs: standalone or k8s; empty runs jobs here", server=True
