@@ -26,7 +26,7 @@ from tiffin.ingest.text import Given
 from tiffin.ingest.unique import repeated
 from tiffin.ingest.validate import REASON, SHOWN, Validator, refusal, shown
 from tiffin.offline.commit_log import append, applied
-from tiffin.offline.delta import open_table
+from tiffin.offline.delta import check_name, open_table
 from tiffin.offline.location import is_glob, is_remote, normalise
 from tiffin.offline.parts import Batch
 from tiffin.offline.target import partition_names
@@ -207,4 +207,5 @@ def target_of(table: TableSchema) -> str:
             field="file_url",
             hint="Let file_url name the folder, with or without a trailing '/*'.",
         )
+    check_name(uri)
     return uri

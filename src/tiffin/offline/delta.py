@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,9 @@ from tiffin.offline.location import is_remote
 
 #: The folder of the log, beside the data.
 LOG: Final = "_delta_log"
+#: What the kernel of delta-rs unescapes in a path that was unescaped before, however often it is escaped: it then reads
+#: another folder than the one that was written.
+_MISREAD: Final = re.compile(r"%[0-9A-Fa-f]{2}|\\")
 
 
 @contextmanager
@@ -35,14 +39,28 @@ def delta_errors(uri: str) -> Iterator[None]:
         ) from error
 
 
+def check_name(uri: str) -> None:
+    """Raise Unsupported where a folder's path cannot hold a Delta table, because delta-rs would look elsewhere."""
+    found = None if is_remote(uri) else _MISREAD.search(uri)
+    if found is not None:
+        raise Unsupported(
+            f"{uri!r} cannot hold a table: its path has {found[0]!r}, which the library of Delta tables takes for an "
+            "escaped character, so that it would look in another folder.",
+            field="file_url",
+            hint="Rename the folder, or put the store (option home) or the source elsewhere.",
+        )
+
+
 def open_table(uri: str, version: int | None = None) -> DeltaTable | None:
     """The Delta table at a normalised location, at a version or the newest; None where there is no log.
 
-    NotFound where there is a log without that version; Unsupported where it uses what cannot be read exactly.
+    NotFound where there is a log without that version; Unsupported where it uses what cannot be read exactly, or has
+    a path that :func:`check_name` refuses.
     """
     with delta_errors(uri):
         if not is_remote(uri) and not (Path(uri) / LOG).is_dir():
             return None
+        check_name(uri)
         try:
             table = DeltaTable(uri)
         except TableNotFoundError:
