@@ -1,108 +1,42 @@
-"""Registry: what the client asks of the definitions: a cached snapshot, and changes under the rules."""
+"""Registry: definitions in a store: the reading half, and changes under the rules."""
 
 from __future__ import annotations
 
 import getpass
-import logging
 import random
 import socket
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 
 from tiffin import clock
 from tiffin.definitions.base import Meta
 from tiffin.definitions.definition import Definition
-from tiffin.errors import AlreadyExists, BreakingChange, ConcurrentChange, FailedPrecondition, NotFound, Unavailable
+from tiffin.errors import AlreadyExists, BreakingChange, ConcurrentChange, FailedPrecondition
 from tiffin.refs import DEFAULT_PROJECT, check_project
 from tiffin.registry import rules
-from tiffin.registry import search as searching
-from tiffin.registry.base import Key, RegistryStore, Revision, Transaction
-from tiffin.registry.diff import Difference, differences
+from tiffin.registry.base import Contents, Key, RegistryStore, Transaction
 from tiffin.registry.plan import Plan
-from tiffin.registry.search import FeatureInfo
+from tiffin.registry.reader import RECHECK_SECONDS, RegistryReader
 from tiffin.registry.snapshot import Snapshot
 
-D = TypeVar("D", bound=Definition)
-
-#: How long a snapshot is used before its version is compared with the store's, in seconds.
-RECHECK_SECONDS: Final = 1.0
 #: How long an apply goes on trying while unrelated changes get in between, in seconds.
 PATIENCE_SECONDS: Final = 30.0
 
-_log = logging.getLogger(__name__)
 
-
-class Registry:
+class Registry(RegistryReader):
     """The definitions of all projects, in a store. Safe to use from several threads.
 
     ``project`` is always optional and means ``default``. ``by`` names who makes a change, ``user@host`` if left out.
     """
 
-    def __init__(self, store: RegistryStore, *, recheck: float = RECHECK_SECONDS) -> None:
+    def __init__(
+        self, store: RegistryStore, *, recheck: float = RECHECK_SECONDS, fallback: Contents | None = None
+    ) -> None:
+        super().__init__(store, recheck=recheck, fallback=fallback)
         self.store = store
-        self._recheck = recheck
-        self._lock = threading.Lock()
-        self._snapshot: Snapshot | None = None
-        self._checked = 0.0
-
-    def snapshot(self, *, fresh: bool = False) -> Snapshot:
-        """The present state, at most a second old; ``fresh`` asks the store in any case.
-
-        While the store is away the last snapshot is used, unless ``fresh``.
-        """
-        with self._lock:
-            current = self._snapshot
-            now = time.monotonic()
-            if current is not None and not fresh and now - self._checked < self._recheck:
-                return current
-            try:
-                if current is None or self.store.version() != current.version:
-                    since = -1 if current is None else current.version
-                    current = self._snapshot = Snapshot(self.store.load(since), current)
-            except Unavailable:
-                if current is None or fresh:
-                    raise
-                _log.warning("the registry is away: going on with version %d", current.version)
-            self._checked = now
-            return current
-
-    # Reading
-
-    def get(self, kind: type[D], name: str, project: str | None = None, *, revision: int | None = None) -> D:
-        """An object as it is, or as an earlier revision left it; NotFound names the closest."""
-        if revision is None:
-            return self.snapshot().get(kind, name, project or DEFAULT_PROJECT)
-        definition = self._revision(name, revision, project, kind.__name__).definition()
-        assert isinstance(definition, kind)  # it was stored under this kind
-        return definition
-
-    def objects(self, kind: type[D], project: str | None = None, *, labels: Mapping[str, str] | None = None) -> list[D]:
-        """The objects of a kind, by name, that carry all of ``labels``."""
-        return self.snapshot().objects(kind, project or DEFAULT_PROJECT, labels)
-
-    def history(
-        self, name: str, project: str | None = None, *, kind: type[Definition] | str | None = None
-    ) -> list[Revision]:
-        """Every revision of an object, oldest first, deleted or not."""
-        place = project or DEFAULT_PROJECT
-        return self.store.history(Key(place, rules.pick_kind(self.snapshot(fresh=True), name, place, kind), name))
-
-    def diff(
-        self, name: str, a: int, b: int, project: str | None = None, *, kind: type[Definition] | str | None = None
-    ) -> tuple[Difference, ...]:
-        """What changed from revision ``a`` to revision ``b``."""
-        before = self._revision(name, a, project, kind).definition()
-        return differences(before, self._revision(name, b, project, kind).definition())
-
-    def search(self, text: str, project: str | None = None) -> list[FeatureInfo]:
-        """The features that all words of a text describe, the best first, of one project or of all active ones."""
-        return searching.search(self.snapshot(), text, project)
-
-    # Changing
 
     def plan(self, objects: Definition | Sequence[Definition], project: str | None = None) -> Plan:
         """What :meth:`apply` would change, with its impact; raises where a rule forbids it."""
@@ -196,12 +130,6 @@ class Registry:
 
         return self._commit(build)[0]
 
-    # Projects
-
-    def projects(self) -> list[str]:
-        """The names of the active projects."""
-        return self.snapshot(fresh=True).active_projects()
-
     def create_project(self, name: str, *, by: str | None = None) -> None:
         """Make a project. AlreadyExists where there is one of that name, archived or not."""
         check_project(name)
@@ -221,10 +149,6 @@ class Registry:
             return Plan(name, ()), Transaction(by=by or author(), at=at, archive=(name,))
 
         self._commit(build)
-
-    def close(self) -> None:
-        """Release the store."""
-        self.store.close()
 
     def _commit(self, build: Callable[[Snapshot, int], tuple[Plan, Transaction]]) -> tuple[Plan, int]:
         """Plan on a fresh snapshot and commit; plan again while other changes come in between.
@@ -246,8 +170,7 @@ class Registry:
                 time.sleep(random.uniform(0, pause))  # noqa: S311  (spreads retries, guards nothing)
                 pause = min(pause * 2, 0.25)
                 continue
-            with self._lock:
-                self._checked = 0.0  # own changes are seen at once
+            self._changed_here()
             return msgspec.structs.replace(planned, version=version), at
 
     def _check_seen(self, snapshot: Snapshot, objects: Sequence[Definition], project: str) -> None:
@@ -271,15 +194,6 @@ class Registry:
                     field="meta",
                     hint="Read it again, make the change there and retry.",
                 )
-
-    def _revision(self, name: str, revision: int, project: str | None, kind: type[Definition] | str | None) -> Revision:
-        history = self.history(name, project, kind=kind)
-        for each in history:
-            if each.revision == revision:
-                return each
-        raise NotFound(
-            f"{name!r} has no revision {revision!r}.", field="revision", hint=f"Its revisions are 1 to {len(history)}."
-        )
 
 
 def _update_meta(snapshot: Snapshot, done: Plan, objects: Sequence[Definition], at: int) -> None:
