@@ -49,6 +49,7 @@ _TABLE: Final = (
     Option("oauth_client_secret", "text", "", "secret of the token request", secret=True),
     Option("oauth_audience", "text", "", "audience of the token request"),
     Option("oauth_token_request_url", "text", "", "where tokens are requested"),
+    Option("oauth_server_ssl_cert", "path", "", "certificate that the token server is verified with"),
     # Registry, offline and online stores
     Option("registry", "text", "", "URL of the registry's database, such as sqlite:////path/registry.db", server=True),
     Option("offline_store", "text", "polars", "engine of point-in-time joins"),

@@ -1,0 +1,276 @@
+"""Connection: requests to one service over HTTP, and its answers as data or as Tiffin's errors."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from tiffin._version import __version__
+from tiffin.errors import InvalidConfig, Unavailable
+from tiffin.remote.address import Address, parse_address
+from tiffin.remote.answers import BUSY, JSON, Answer, Service, decoded, raise_for
+from tiffin.remote.retry import Attempts
+
+if TYPE_CHECKING:
+    from tiffin.remote import transport
+
+Token = Callable[[], str | None]
+"""The bearer token of the moment, or None. One that can get a new token has a method ``renew``."""
+
+PORTS: Final = {"core": 6565, "online": 6566}
+_UNAUTHENTICATED: Final = 401
+_IDEMPOTENT: Final = frozenset({"GET", "HEAD"})
+
+
+class Requests:
+    """What a connection says, whoever sends it: who is asked, and what stands in the head of every request.
+
+    ``what`` names the service in errors; its usual port is that of ``core`` or ``online``. ``timeout`` is in seconds,
+    and that of a whole call.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        tls: bool = False,
+        certificate: str = "",
+        token: Token | None = None,
+        timeout: float = 10.0,
+        what: str = "core",
+        option: str = "",
+        default_port: int | None = None,
+    ) -> None:
+        option = option or ("serving_url" if what == "online" else f"{what}_url")
+        port = default_port or PORTS.get(what, PORTS["core"])
+        self.address: Address = parse_address(address, default_port=port, tls=tls, field=option)
+        self.service = Service(what, str(self.address), option)
+        self.timeout = timeout
+        self._certificate = certificate
+        self._token = token
+
+    @property
+    def certificate_option(self) -> str:
+        """The option that names the authority of the service."""
+        return self.service.option.replace("_url", "_server_ssl_cert")
+
+    def headers(self, accept: str, body_type: str | None) -> list[tuple[bytes, bytes]]:
+        """The head of a request, with the token of the moment."""
+        host = self.address.host if ":" not in self.address.host else f"[{self.address.host}]"
+        found = [
+            (b"host", f"{host}:{self.address.port}".encode()),
+            (b"accept", accept.encode()),
+            (b"user-agent", f"tiffin/{__version__}".encode()),
+        ]
+        if body_type is not None:
+            found.append((b"content-type", body_type.encode()))
+        token = self._token() if self._token is not None else None
+        if token:
+            if not token.isascii() or not token.isprintable() or " " in token:
+                raise InvalidConfig("The token holds letters that no header may hold.", field="auth_token")
+            found.append((b"authorization", f"Bearer {token}".encode()))
+        return found
+
+    def renew(self) -> bool:
+        """Forget a token that was refused; whether another can be had."""
+        renew = getattr(self._token, "renew", None)
+        if renew is None:
+            return False
+        renew()
+        return True
+
+    def unreachable(self, error: BaseException) -> Unavailable:
+        """The error of a service that was not reached, or whose connection broke."""
+        cause = error.__cause__ or error.__context__ or error
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return Unavailable(
+                f"{self.service} shows a certificate that is not trusted: {cause.verify_message}.",
+                field=self.certificate_option,
+                hint=f"Name the authority that signed it in option {self.certificate_option}.",
+            )
+        reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+        return Unavailable(
+            f"{self.service} cannot be reached: {reason}.",
+            field=self.service.option,
+            hint=f"Check that it runs and that option {self.service.option} names it, with TLS if it speaks TLS.",
+        )
+
+    def late(self, seconds: float) -> Unavailable:
+        """The error of a service that took too long."""
+        return Unavailable(
+            f"{self.service} did not answer within {seconds:g} s.",
+            field="grpc_connection_timeout",
+            hint="It may be overloaded: try again later, or raise option grpc_connection_timeout.",
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.address)!r})"
+
+
+class Connection(Requests):
+    """A service, asked from any thread; connections are kept alive, and made anew in a forked process.
+
+    GET is tried again where the service is not reached, breaks off or answers 503, and so is what a caller says may
+    be done twice with ``retry=True``.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        tls: bool = False,
+        certificate: str = "",
+        token: Token | None = None,
+        timeout: float = 10.0,
+        what: str = "core",
+        option: str = "",
+        default_port: int | None = None,
+    ) -> None:
+        super().__init__(
+            address,
+            tls=tls,
+            certificate=certificate,
+            token=token,
+            timeout=timeout,
+            what=what,
+            option=option,
+            default_port=default_port,
+        )
+        self._lock = threading.Lock()
+        self._pool: transport.Pool | None = None
+        _open.add(self)
+
+    def get(self, path: str, **params: Any) -> Any:
+        """The JSON at a path; parameters that are None are left out, and lists are repeated."""
+        return decoded(self.service, self.exchange("GET", path, params=params))
+
+    def post(self, path: str, body: Any = None, *, retry: bool = False, timeout: float | None = None) -> Any:
+        """Send ``body`` as JSON; the JSON of the answer."""
+        return self._change("POST", path, body, retry=retry, timeout=timeout)
+
+    def put(self, path: str, body: Any = None, *, retry: bool = False, timeout: float | None = None) -> Any:
+        """As :meth:`post`."""
+        return self._change("PUT", path, body, retry=retry, timeout=timeout)
+
+    def delete(self, path: str, *, retry: bool = False, **params: Any) -> Any:
+        """As :meth:`get`, with DELETE."""
+        return decoded(self.service, self.exchange("DELETE", path, params=params, retry=retry))
+
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: bytes = b"",
+        body_type: str | None = None,
+        accept: str = JSON,
+        retry: bool = False,
+        timeout: float | None = None,
+    ) -> Answer:
+        """The answer to a request, whatever its status but 503; Unavailable where there is none in time."""
+        from tiffin.remote import transport
+
+        seconds = self.timeout if timeout is None else timeout
+        attempts = Attempts(seconds, retry=retry or method in _IDEMPOTENT)
+        target = target_of(path, params or {})
+        renewed = False
+        while True:
+            asked, hopeless = None, False
+            request = transport.new_request(method, self.address, target, self.headers(accept, body_type), body)
+            try:
+                answer = _answer(*transport.send(self._opened(), request, attempts.remaining))
+            except transport.CONNECT_ERRORS as error:
+                failure = self.unreachable(error)
+                hopeless = isinstance(error.__cause__ or error.__context__, ssl.SSLError)
+            except transport.TIMEOUTS:
+                raise self.late(seconds) from None
+            except transport.LOST as error:
+                failure = self.unreachable(error)
+            else:
+                if answer.status == _UNAUTHENTICATED and not renewed and self.renew():
+                    renewed = True  # nothing was done yet: it may be sent again, whatever it is
+                    continue
+                if answer.status not in BUSY:
+                    return answer
+                asked, failure = answer.retry_after, self._busy(answer)
+            pause = None if hopeless else attempts.next_pause(asked)
+            if pause is None:
+                raise failure
+            time.sleep(pause)
+
+    def close(self) -> None:
+        """Close the connections; a later request opens them again."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
+
+    def _change(self, method: str, path: str, body: Any, *, retry: bool, timeout: float | None) -> Any:
+        content = b"" if body is None else msgspec.json.encode(body)
+        kind = None if body is None else JSON
+        return decoded(
+            self.service,
+            self.exchange(method, path, body=content, body_type=kind, retry=retry, timeout=timeout),
+        )
+
+    def _busy(self, answer: Answer) -> Unavailable:
+        try:
+            raise_for(self.service, answer)
+        except Unavailable as error:
+            return error
+        return Unavailable(f"{self.service} is busy.")
+
+    def _opened(self) -> transport.Pool:
+        from tiffin.remote import transport
+
+        pool = self._pool
+        if pool is None:
+            with self._lock:
+                if self._pool is None:
+                    tls = transport.tls_context(self.address, self._certificate, field=self.certificate_option)
+                    self._pool = transport.open_pool(self.address, tls)
+                pool = self._pool
+        return pool
+
+    def _after_fork(self) -> None:
+        if self._pool is not None:
+            _inherited.append(self._pool)
+        self._lock, self._pool = threading.Lock(), None
+
+
+def target_of(path: str, params: Mapping[str, Any]) -> str:
+    """A path with its query, encoded."""
+    given = {name: _plain(value) for name, value in params.items() if value is not None}
+    query = urlencode(given, doseq=True)
+    encoded = quote(path, safe="/%:@!$&'()*+,;=-._~")
+    return f"{encoded}?{query}" if query else encoded
+
+
+def _plain(value: Any) -> Any:
+    return ("true" if value else "false") if isinstance(value, bool) else value
+
+
+def _answer(status: int, headers: list[tuple[bytes, bytes]], content: bytes) -> Answer:
+    return Answer(status, {name.decode("latin-1").lower(): text.decode("latin-1") for name, text in headers}, content)
+
+
+# A forked process must not speak on the sockets of its parent, nor close them in its name: TLS would say goodbye.
+_open: weakref.WeakSet[Connection] = weakref.WeakSet()
+_inherited: list[Any] = []
+
+
+def _forked() -> None:
+    for connection in list(_open):
+        connection._after_fork()  # noqa: SLF001  (of this very file)
+
+
+os.register_at_fork(after_in_child=_forked)
