@@ -9,10 +9,10 @@ import pytest
 
 from tiffin.registry.base import Key
 from tiffin.registry.memory import MemoryRegistry, open_registry
-from tiffin.testing.registry import Peeked, RegistrySuite
+from tiffin.testing.registry import Peeked, RegistrySuite, StoreSuite
 
 
-class TestMemoryRegistry(RegistrySuite):
+class TestMemoryRegistry(StoreSuite, RegistrySuite):
     @pytest.fixture
     def store(self) -> MemoryRegistry:
         return open_registry("memory://")

@@ -13,7 +13,7 @@ import pytest
 
 from tiffin.registry.base import Key
 from tiffin.registry.sql import SqlRegistry, open_registry
-from tiffin.testing.registry import Peeked, RegistrySuite
+from tiffin.testing.registry import Peeked, RegistrySuite, StoreSuite
 
 PRESENT = """
     select o.revision, o.deleted, r.spec from objects o join revisions r using (project, kind, name, revision)
@@ -21,7 +21,7 @@ PRESENT = """
 """
 
 
-class TestSqliteRegistry(RegistrySuite):
+class TestSqliteRegistry(StoreSuite, RegistrySuite):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[SqlRegistry]:
         store = open_registry(f"sqlite:///{tmp_path}/deep/registry.db")

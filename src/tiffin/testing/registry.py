@@ -1,8 +1,10 @@
-"""The conformance suite of registries: any store that passes it keeps the rules of semantics, section 6.
+"""The conformance suites of registries: what passes them keeps the rules of semantics, section 6.
 
-Subclass :class:`RegistrySuite` in a test module, and give it a store and a side door::
+:class:`StoreSuite` is the contract of stores; :class:`RegistrySuite` that of whatever has the methods of
+:class:`~tiffin.registry.registry.Registry`, such as the client of a registry service. For a store, subclass both in a
+test module, and give them a store and a side door::
 
-    class TestMyRegistry(RegistrySuite):
+    class TestMyRegistry(StoreSuite, RegistrySuite):
         @pytest.fixture
         def store(self):
             store = open_my_registry("my://...")
@@ -11,6 +13,8 @@ Subclass :class:`RegistrySuite` in a test module, and give it a store and a side
 
         def peek(self, store, key):
             ...  # read the present state without the store's own code
+
+What is no store overrides the fixture ``connect`` of :class:`RegistrySuite`; its ``store`` is then what lies behind.
 """
 
 from __future__ import annotations
@@ -71,8 +75,8 @@ def put(key: Key, expected: int, value: int = 0, action: Any = "update") -> Upda
     return Update(key, action, f"hash {value}", spec, expected)
 
 
-class StoreSuite:
-    """The contract of :class:`RegistryStore`: versions, preconditions, all or nothing."""
+class Behind:
+    """What the suites have in common: a store, and a way around its code."""
 
     @pytest.fixture
     def store(self) -> RegistryStore:
@@ -82,6 +86,10 @@ class StoreSuite:
     def peek(self, store: Any, key: Key) -> Peeked | None:
         """The stored state of an object, read around the store's own code; None where there is none."""
         raise NotImplementedError
+
+
+class StoreSuite(Behind):
+    """The contract of :class:`RegistryStore`: versions, preconditions, all or nothing."""
 
     def commit(self, store: RegistryStore, *updates: Update, **more: Any) -> int:
         """Commit updates as a test would."""
@@ -189,38 +197,53 @@ class StoreSuite:
         assert sorted(each.hash for each in history) == sorted(acknowledged)
         assert [each.revision for each in history] == list(range(1, len(history) + 1))
 
+    def test_everything_survives_a_dump_and_load(self, store: RegistryStore) -> None:
+        registry = Registry(store)
+        registry.apply([driver(), trips()], "rides")
+        registry.apply(driver(description="x"), "rides")
+        registry.delete(FeatureTable, "trips", "rides")
+        lines = list(transfer.dump(store))
+        with pytest.raises(FailedPrecondition):
+            transfer.load(store, lines)
+        assert list(transfer.dump(store)) == lines
 
-class RegistrySuite(StoreSuite):
-    """The contract of stores and, on top of it, the rules of section 6."""
+
+class RegistrySuite(Behind):
+    """The rules of section 6, of anything that has the methods of :class:`Registry`."""
 
     @pytest.fixture
-    def registry(self, store: RegistryStore) -> Registry:
-        """The registry on the store, which sees changes of others at once."""
-        return Registry(store, recheck=0)
+    def connect(self, store: RegistryStore) -> Callable[[], Any]:
+        """What makes one more registry on the same store, which sees changes of others at once."""
+        return lambda: Registry(store, recheck=0)
 
-    def test_apply_makes_all_objects_so_in_any_order(self, registry: Registry) -> None:
+    @pytest.fixture
+    def registry(self, connect: Callable[[], Any]) -> Any:
+        """The registry that is tried."""
+        return connect()
+
+    def test_apply_makes_all_objects_so_in_any_order(self, store: RegistryStore, registry: Any) -> None:
         service = FeatureService("model", ["trips:count"])
         done = registry.apply([service, trips(), driver()])
         assert [change.action for change in done.changes] == ["create"] * 3
         assert registry.get(FeatureTable, "trips") == trips()
-        peeked = self.peek(registry.store, TRIPS)
+        peeked = self.peek(store, TRIPS)
         assert peeked is not None
         assert (peeked.revision, peeked.spec["entities"]) == (1, ["driver_id"])
 
-    def test_an_equal_spec_changes_nothing(self, registry: Registry) -> None:
+    def test_an_equal_spec_changes_nothing(self, store: RegistryStore, registry: Any) -> None:
         registry.apply([driver(labels={"a": "1", "b": "2"}), trips()])
-        version = registry.store.version()
+        version = store.version()
         again = [driver(labels={"b": "2", "a": "1"}), trips(features=trips().features[::-1])]
         assert registry.apply(again).is_empty
-        assert registry.store.version() == version
+        assert store.version() == version
 
-    def test_all_or_nothing(self, registry: Registry) -> None:
+    def test_all_or_nothing(self, store: RegistryStore, registry: Any) -> None:
         with pytest.raises(NotFound, match="driver_id"):
             registry.apply([driver(name="plane_id"), trips()])
         assert registry.objects(Entity) == []
-        assert self.peek(registry.store, Key("default", "Entity", "plane_id")) is None
+        assert self.peek(store, Key("default", "Entity", "plane_id")) is None
 
-    def test_revisions_record_who_when_and_what(self, registry: Registry) -> None:
+    def test_revisions_record_who_when_and_what(self, registry: Any) -> None:
         registry.apply(driver(), by="ann@lab")
         registry.apply(driver(description="who drives"), by="bob@lab")
         first, second = registry.history("driver_id")
@@ -230,7 +253,7 @@ class RegistrySuite(StoreSuite):
         assert registry.get(Entity, "driver_id", revision=1) == driver()
         assert [str(each) for each in registry.diff("driver_id", 1, 2)] == ["+ description: who drives"]
 
-    def test_breaking_changes_need_to_be_allowed(self, registry: Registry) -> None:
+    def test_breaking_changes_need_to_be_allowed(self, registry: Any) -> None:
         registry.apply([driver(), trips(), FeatureService("model", ["trips:count"])])
         narrower = trips(features=[Feature("rate", ValueType.FLOAT)])
         assert registry.plan(narrower).impact == "breaking"
@@ -241,20 +264,20 @@ class RegistrySuite(StoreSuite):
         registry.apply(narrower, allow_breaking=True)
         assert registry.get(FeatureTable, "trips") == narrower
 
-    def test_a_value_type_never_changes(self, registry: Registry) -> None:
+    def test_a_value_type_never_changes(self, registry: Any) -> None:
         registry.apply(driver())
         for _ in range(2):
             with pytest.raises(FailedPrecondition, match=r"INT64.*STRING"):
                 registry.apply(driver(value_type=ValueType.STRING), allow_breaking=True)
             registry.delete(Entity, "driver_id")
 
-    def test_delete_is_soft_and_an_equal_apply_revives(self, registry: Registry) -> None:
+    def test_delete_is_soft_and_an_equal_apply_revives(self, store: RegistryStore, registry: Any) -> None:
         registry.apply([driver(), trips()])
         registry.delete(FeatureTable, "trips")
         assert registry.objects(FeatureTable) == []
         with pytest.raises(NotFound, match="deleted"):
             registry.get(FeatureTable, "trips")
-        peeked = self.peek(registry.store, TRIPS)
+        peeked = self.peek(store, TRIPS)
         assert peeked is not None
         assert (peeked.revision, peeked.deleted) == (2, True)
         assert registry.delete(FeatureTable, "trips").is_empty
@@ -262,7 +285,7 @@ class RegistrySuite(StoreSuite):
         assert registry.get(FeatureTable, "trips") == trips()
         assert [each.action for each in registry.history("trips")] == ["create", "delete", "revive"]
 
-    def test_an_entity_in_use_cannot_be_deleted(self, registry: Registry) -> None:
+    def test_an_entity_in_use_cannot_be_deleted(self, registry: Any) -> None:
         registry.apply([driver(), trips()])
         with pytest.raises(FailedPrecondition, match="'trips'"):
             registry.delete(Entity, "driver_id")
@@ -271,14 +294,14 @@ class RegistrySuite(StoreSuite):
         with pytest.raises(NotFound):
             registry.apply(trips())
 
-    def test_rollback_is_a_new_revision(self, registry: Registry) -> None:
+    def test_rollback_is_a_new_revision(self, registry: Any) -> None:
         registry.apply([driver(), trips()])
         registry.apply(trips(features=[*trips().features, Feature("more", ValueType.BOOL)]))
         registry.rollback("trips", 1)
         assert registry.get(FeatureTable, "trips") == trips()
         assert [each.action for each in registry.history("trips")] == ["create", "update", "rollback"]
 
-    def test_what_was_read_must_not_have_changed_since(self, registry: Registry) -> None:
+    def test_what_was_read_must_not_have_changed_since(self, registry: Any) -> None:
         registry.apply([driver(), trips()])
         mine, theirs = registry.get(FeatureTable, "trips"), registry.get(FeatureTable, "trips")
         theirs.description = "theirs"
@@ -291,7 +314,7 @@ class RegistrySuite(StoreSuite):
         registry.apply(fresh)
         assert [each.spec.get("description") for each in registry.history("trips")] == [None, "theirs", "mine"]
 
-    def test_projects_are_namespaces(self, registry: Registry) -> None:
+    def test_projects_are_namespaces(self, registry: Any) -> None:
         registry.apply([driver(), trips()])
         with pytest.raises(NotFound):
             registry.apply(trips(), "rides")
@@ -301,7 +324,7 @@ class RegistrySuite(StoreSuite):
         with pytest.raises(AlreadyExists):
             registry.create_project("rides")
 
-    def test_an_archived_project_can_only_be_read(self, registry: Registry) -> None:
+    def test_an_archived_project_can_only_be_read(self, registry: Any) -> None:
         registry.apply([driver(), trips()], "rides")
         registry.archive_project("rides")
         assert registry.projects() == ["default"]
@@ -318,13 +341,15 @@ class RegistrySuite(StoreSuite):
         with pytest.raises(FailedPrecondition, match="default"):
             registry.archive_project("default")
 
-    def test_a_table_cannot_begin_to_use_an_entity_that_goes(self, store: RegistryStore) -> None:
+    def test_a_table_cannot_begin_to_use_an_entity_that_goes(
+        self, store: RegistryStore, connect: Callable[[], Any]
+    ) -> None:
         for _ in range(5):
-            Registry(store).apply(driver())
+            connect().apply(driver())
             outcomes = in_threads(
                 [
-                    lambda: Registry(store).apply(trips()),
-                    lambda: Registry(store).delete(Entity, "driver_id"),
+                    lambda: connect().apply(trips()),
+                    lambda: connect().delete(Entity, "driver_id"),
                 ]
             )
             present = [self.peek(store, key) for key in (DRIVER, TRIPS)]
@@ -332,16 +357,7 @@ class RegistrySuite(StoreSuite):
             assert alive in ([True, True], [False, False]), outcomes
             for kind, key in ((FeatureTable, TRIPS), (Entity, DRIVER)):
                 if self.peek(store, key) is not None:
-                    Registry(store).delete(kind, key.name)
-
-    def test_everything_survives_a_dump_and_load(self, registry: Registry) -> None:
-        registry.apply([driver(), trips()], "rides")
-        registry.apply(driver(description="x"), "rides")
-        registry.delete(FeatureTable, "trips", "rides")
-        lines = list(transfer.dump(registry.store))
-        with pytest.raises(FailedPrecondition):
-            transfer.load(registry.store, lines)
-        assert list(transfer.dump(registry.store)) == lines
+                    connect().delete(kind, key.name)
 
 
 def in_threads(works: list[Callable[[], Any]]) -> list[Any]:
