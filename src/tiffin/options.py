@@ -76,6 +76,15 @@ _TABLE: Final = (
     # Access control of the services
     Option("auth", "text", "none", "how the services know their callers: none, tokens, oidc, or tokens,oidc"),
     Option("allow_anonymous", "flag", "false", "let services without access control listen beyond the loopback"),
+    Option("serving_max_body", "size", "16MB", "bytes that the body of a request to a service may have"),
+    Option("serving_max_rows", "integer", "10000", "rows that one online request may ask for"),
+    Option("serving_max_features", "integer", "2000", "features that one online request may ask for"),
+    Option("serving_max_requests", "integer", "1024", "requests that a worker answers at once; more are told to wait"),
+    Option("serving_max_writes", "integer", "4", "pushes and materialisations that one worker does at once"),
+    Option("serving_timeout", "number", "10", "seconds within which an online request is answered or given up"),
+    Option("serving_head_timeout", "number", "10", "seconds within which the head of a request must arrive"),
+    Option("serving_keep_alive", "number", "75", "seconds for which a service keeps a quiet connection open"),
+    Option("serving_grace", "number", "30", "seconds that a stopping service gives to the requests it has received"),
     Option("metrics_auth", "flag", "false", "ask for a reader of every project before /metrics is shown"),
     Option(
         "access_max_age",
