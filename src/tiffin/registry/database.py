@@ -145,6 +145,7 @@ def _version_in(connection: sa.Connection) -> str | None:
 def _create(connection: sa.Connection) -> None:
     tables.metadata.create_all(connection, checkfirst=False)
     seed(connection)
+    seed_access(connection)
     connection.execute(tables.schema_version.insert().values(version_num=tables.SCHEMA_VERSION))
 
 
@@ -154,6 +155,11 @@ def seed(connection: sa.Connection) -> None:
     connection.execute(
         tables.projects.insert().values(name="default", created=clock.now(), created_by="tiffin", archived=None)
     )
+
+
+def seed_access(connection: sa.Connection) -> None:
+    """The row that counts the changes of tokens."""
+    connection.execute(tables.access_version.insert().values(id=1, version=0))
 
 
 @contextmanager

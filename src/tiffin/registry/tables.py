@@ -11,7 +11,7 @@ from typing import Final
 import sqlalchemy as sa
 
 #: The newest migration: what a database created from this module is stamped with.
-SCHEMA_VERSION: Final = "0001"
+SCHEMA_VERSION: Final = "0002"
 
 metadata: Final = sa.MetaData()
 
@@ -108,4 +108,46 @@ job_logs: Final = sa.Table(
     sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("at", sa.BigInteger, nullable=False),
     sa.Column("line", sa.Text, nullable=False),
+)
+
+#: One row: counts the changes of tokens, so that a service that knows them sees at a glance whether it knows all.
+access_version: Final = sa.Table(
+    "access_version",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+)
+
+#: Tokens of the services, by the hash of their secret. ``roles`` is JSON: ``{"project": "reader"}``.
+tokens: Final = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("name", sa.String(64), nullable=False, unique=True),
+    sa.Column("hash", sa.String(64), nullable=False),
+    sa.Column("roles", sa.JSON, nullable=False),
+    sa.Column("created", sa.BigInteger, nullable=False),
+    sa.Column("created_by", sa.String(255), nullable=False),
+    sa.Column("expires", sa.BigInteger),  # null where it never does
+    sa.Column("revoked", sa.BigInteger),  # null while it is not
+    sa.Column("revoked_by", sa.String(255)),
+)
+
+#: What was done or denied beyond the changes of definitions, whose own rows say who made them. Equal events of one
+#: minute share a row by their ``slot``, which is null where events stand alone; ``at`` is the first and ``last`` the
+#: last of ``count`` events. ``via`` is the service that reported them, empty for the one that has the database.
+audit: Final = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False, index=True),
+    sa.Column("last", sa.BigInteger, nullable=False),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sa.Column("principal", sa.String(255), nullable=False),
+    sa.Column("project", sa.String(255), nullable=False),
+    sa.Column("action", sa.String(64), nullable=False),
+    sa.Column("denied", sa.Boolean, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("via", sa.String(255), nullable=False),
+    sa.Column("slot", sa.String(64), unique=True),
 )
