@@ -50,6 +50,17 @@ _TABLE: Final = (
     Option("oauth_audience", "text", "", "audience of the token request"),
     Option("oauth_token_request_url", "text", "", "where tokens are requested"),
     Option("oauth_server_ssl_cert", "path", "", "certificate that the token server is verified with"),
+    # What services tell of themselves
+    Option("log_format", "text", "", "json or plain; empty writes plain lines to a terminal and JSON elsewhere"),
+    Option("log_level", "text", "INFO", "the least of what services log: DEBUG, INFO, WARNING or ERROR"),
+    Option(
+        "access_log",
+        "number",
+        "",
+        "share of answered requests that are logged, 0 to 1; faults always; empty: 1 for core, 0 for the online service",
+    ),
+    Option("trace_endpoint", "text", "", "OTLP/HTTP collector that traces are sent to, such as http://collector:4318"),
+    Option("trace_share", "number", "1", "share of traces that are kept, of those that begin in a service"),
     # Registry, offline and online stores
     Option("registry", "text", "", "URL of the registry's database, such as sqlite:////path/registry.db", server=True),
     Option("offline_store", "text", "polars", "engine of point-in-time joins"),
