@@ -57,7 +57,7 @@ _TABLE: Final = (
         "access_log",
         "number",
         "",
-        "share of answered requests that are logged, 0 to 1; faults always; empty: 1 for core, 0 for the online service",
+        "share of answered requests that are logged, 0 to 1; faults always; empty: 1 for core, 0 for online",
     ),
     Option("trace_endpoint", "text", "", "OTLP/HTTP collector that traces are sent to, such as http://collector:4318"),
     Option("trace_share", "number", "1", "share of traces that are kept, of those that begin in a service"),

@@ -111,7 +111,7 @@ def scrubbed(text: str) -> str:
 class AccessLog:
     """One line a request, for a ``share`` of them between 0 and 1; faults of the service (5xx) always.
 
-    A line costs some ten microseconds, so a service of many small requests takes a share.
+    A line costs some thirty microseconds, so a service of many small requests takes a share.
     """
 
     def __init__(self, share: float = 1.0) -> None:
