@@ -94,6 +94,9 @@ class Breaking:
     def write(self, table: TableId, given: Any, *, expire_after: int | None = None) -> WriteResult:
         return self._crashing(lambda: self._store.write(table, given, expire_after=expire_after))
 
+    def delete(self, table: TableId, keys: Sequence[bytes]) -> int:
+        return self._crashing(lambda: self._store.delete(table, keys))  # type: ignore[attr-defined]  # as below
+
     def write_mark(self, table: TableId, mark: bytes | None) -> None:
         self._crashing(lambda: self._store.write_mark(table, mark))  # type: ignore[attr-defined]  # LMDB keeps marks
 

@@ -99,13 +99,12 @@ def test_a_note_does_not_move_the_mark(store: OnlineStore) -> None:
 
 
 def test_rows_that_lack_a_feature_take_it_from_the_mark(store: OnlineStore) -> None:
-    assert marks.narrow(store, TABLE) is None
+    assert marks.narrow(store, TABLE, HERE.identity).position is None
     wide = replace(TABLE, features=(A, B))
     base = marks.reached(wide, HERE, 5)
     marks.write(store, wide, base)
-    assert marks.narrow(store, wide) == base
-    narrowed = marks.narrow(store, TABLE)
-    assert narrowed is not None
+    assert marks.narrow(store, wide, HERE.identity) == base
+    narrowed = marks.narrow(store, TABLE, HERE.identity)
     assert (narrowed.position, narrowed.pending_from) == (HERE, 5)
     assert narrowed.covers(TABLE)
     assert not narrowed.covers(wide)

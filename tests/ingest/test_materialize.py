@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -13,11 +15,13 @@ from msgspec.structs import replace
 from tests.ingest.routes import ID, SECOND, THEN, A, B, Breaking, Crashed, Ground, now_is, rows, table_in
 from tiffin import clock
 from tiffin.control import Control
+from tiffin.data_format import DeltaFormat
 from tiffin.definitions.schema import TableSchema
 from tiffin.errors import InvalidArgument, JobCancelled, Unsupported
 from tiffin.ingest import marks
 from tiffin.ingest import materialize as module
 from tiffin.ingest.materialize import Limits, commits_waiting, materialize, materialize_incremental
+from tiffin.ingest.push import push
 from tiffin.offline.memory import open_engine as open_reference
 from tiffin.online.base import TableId, WriteResult
 
@@ -203,6 +207,104 @@ def test_another_source_is_taken_from_the_beginning(ground: Ground) -> None:
     ground.table = table_in(ground.folder, source=source)
     ground.ingest(rows((2, THEN, 2)))
     assert materialize_incremental(ground.route, ground.table) == WriteResult(1, 0)
+    assert ground.read(1, 2) == [None, 2]
+
+
+def moved(ground: Ground, **changes: str) -> TableSchema:
+    """The table with its rows elsewhere, or read by other columns."""
+    given = {"file_url": str(ground.folder / "other")} | changes
+    return replace(ground.table, source=replace(ground.table.source, **given))
+
+
+@pytest.mark.parametrize("window", [False, True], ids=["incremental", "window"])
+def test_rows_of_the_source_before_do_not_outlive_it(ground: Ground, window: bool) -> None:
+    ground.ingest(rows((1, THEN + 9, 1), (2, THEN + 9, 2), (3, THEN + 9, 3)))
+    materialize_incremental(ground.route, ground.table)
+    ground.table = moved(ground)
+    ground.ingest(rows((1, THEN, 10), (2, THEN, None)))
+    assert commits_waiting(ground.route, ground.table) == 1
+    run = materialize if window else materialize_incremental
+    assert run(ground.route, ground.table) == WriteResult(2, 0)
+    assert ground.stored() == {1: THEN, 2: THEN}
+    assert ground.read(1, 2, 3) == [10, None, None]
+    assert materialize_incremental(ground.route, ground.table).skipped == 0
+    assert materialize_incremental(ground.route, ground.table) == WriteResult()
+    assert ground.stored() == {1: THEN, 2: THEN}
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("at", range(1, 9))
+def test_a_crash_while_the_source_moves_leaves_no_old_row_behind(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, at: int, after: bool
+) -> None:
+    monkeypatch.setattr(module, "BATCH_ROWS", 2)
+    ground.ingest(rows(*((key, THEN + 9, key) for key in range(5))))
+    materialize_incremental(ground.route, ground.table)
+    ground.table = moved(ground)
+    ground.ingest(rows((0, THEN, 10), (7, THEN, 70)))
+    breaking = replace(ground.route, store=Breaking(ground.store, at, after=after))
+    with suppress(Crashed):
+        materialize_incremental(breaking, ground.table)
+    # Whatever is written in between, the next run knows that it must finish.
+    push(ground.route, ground.table, rows((8, THEN, 80)), max_skew=0, **ground.places)
+    materialize_incremental(ground.route, ground.table)
+    assert ground.stored() == {0: THEN, 7: THEN, 8: THEN}
+    assert materialize_incremental(ground.route, ground.table) == WriteResult()
+
+
+def test_a_run_of_the_definition_before_does_not_bring_old_rows_back(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ground.ingest(rows((1, THEN + 9, 1)))
+    before, ground.table = ground.table, moved(ground)
+    ground.ingest(rows((1, THEN, 10), (2, THEN, 20)))
+    scan = module._scan
+
+    def meanwhile(route: module.Route, table: TableSchema, *given: Any) -> WriteResult:
+        # A process that has read the older definition goes on, in the middle of the run.
+        monkeypatch.setattr(module, "_scan", scan)
+        materialize(ground.route, before)
+        return scan(route, table, *given)
+
+    materialize_incremental(ground.route, ground.table)
+    monkeypatch.setattr(module, "_scan", meanwhile)
+    ground.ingest(rows((3, THEN, 30)))
+    materialize_incremental(ground.route, ground.table)
+    materialize_incremental(ground.route, ground.table)
+    assert ground.stored() == {1: THEN, 2: THEN, 3: THEN}
+    assert materialize_incremental(ground.route, ground.table) == WriteResult()
+
+
+def test_another_column_of_created_times_ranks_anew(ground: Ground) -> None:
+    more = {"made": [clock.to_datetime(THEN + 5)], "noted": [clock.to_datetime(THEN + 1)]}
+    ground.table = moved(ground, created_timestamp_column="made")
+    ground.ingest(rows((1, THEN, 1), **more))
+    materialize_incremental(ground.route, ground.table)
+    ground.table = moved(ground, created_timestamp_column="noted")
+    ground.ingest(rows((1, THEN, 2), noted=[clock.to_datetime(THEN + 2)]))
+    materialize_incremental(ground.route, ground.table)
+    assert ground.read(1) == [2]
+
+
+def test_a_table_pinned_to_an_earlier_version_forgets_the_later_rows(ground: Ground) -> None:
+    first = ground.ingest(rows((1, THEN, 1)))
+    ground.ingest(rows((1, THEN + 1, 2), (2, THEN + 1, 2)))
+    materialize_incremental(ground.route, ground.table)
+    pinned = replace(ground.table, source=replace(ground.table.source, file_format=DeltaFormat(version=first.version)))
+    materialize_incremental(ground.route, pinned)
+    assert ground.stored() == {1: THEN}
+    materialize_incremental(ground.route, ground.table)
+    assert ground.stored() == {1: THEN + 1, 2: THEN + 1}
+
+
+def test_a_folder_that_gets_a_log_is_not_another_source(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(ground.table.source.file_url)
+    folder.mkdir()
+    rows((1, THEN, 1)).write_parquet(folder / "plain.parquet")
+    materialize_incremental(ground.route, ground.table)
+    monkeypatch.setattr(ground.store, "delete", None)  # not called
+    ground.ingest(rows((2, THEN, 2)))
+    materialize_incremental(ground.route, ground.table)
     assert ground.read(1, 2) == [1, 2]
 
 

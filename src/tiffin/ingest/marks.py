@@ -5,12 +5,14 @@ features and under the rules it names. It is only ever replaced by the run that 
 from the beginning first leaves an *opening* mark of its own. So a mark never claims more than was written: a store
 that was emptied during a run has lost the mark the run began with, and two runs that overlap end with the mark of one
 of them, which is true in itself. Whoever writes rows without a feature that the mark claims, since its definition has
-it no more or not yet, takes the feature from the mark (:func:`narrow`). What a lost mark costs is repeated work, never
-rows.
+it no more or not yet, takes the feature from the mark; and whoever writes rows of another source than those that are
+there, or rows that rank by other columns, leaves a mark that says so (:func:`narrow`). What a lost mark costs is
+repeated work, never rows.
 """
 
 from __future__ import annotations
 
+import re
 import uuid
 
 import msgspec
@@ -28,7 +30,9 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
     ``position`` is None in an opening mark. ``features`` maps each feature that was written, or in an opening mark is
     about to be, to its type and expression, and ``rules`` is what else decides which rows there are and who wins.
     ``max_age`` is in microseconds, None without a limit. ``pending_from`` is the smallest event time that was left out
-    because it lay in the future, None where there was none.
+    because it lay in the future, None where there was none. ``source`` is the identity of the source that the rows come
+    from. ``mixed`` says that rows of two sources may lie in the store, whose ranks tell nothing of each other: it must
+    be emptied before anything that is written there is the latest.
     """
 
     run: str
@@ -38,6 +42,8 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
     max_age: int | None = None
     pending_from: int | None = None
     looked: Position | None = None
+    source: str = ""
+    mixed: bool = False
 
     def covers(self, table: TableSchema) -> bool:
         """Whether what was written under this mark is still all that the table's definition asks for.
@@ -49,10 +55,26 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
         raised = self.max_age is not None and (table.max_age is None or table.max_age > self.max_age)
         return wanted.items() <= self.features.items() and self.rules == _rules(table) and not raised
 
+    def is_foreign(self, table: TableSchema, source: str) -> bool:
+        """Whether rows that the table's definition reads from a source do not compare with those under this mark.
 
-def opening(table: TableSchema) -> Mark:
+        They do where the source is the same and rows have the same keys, event times and created times; where the
+        created times are new, and have been null so far, whatever is written now wins as it should. A plain folder
+        that got a log is the same source.
+        """
+        if not self.source:
+            return False
+        adopted = re.escape(self.source) + "#[0-9a-f-]{36}"
+        if source != self.source and re.fullmatch(adopted, source) is None:
+            return True
+        *before, made, _ = self.rules
+        *now, making, _ = _rules(table)
+        return before != now or made not in ("", making)
+
+
+def opening(table: TableSchema, source: str = "", *, mixed: bool = False) -> Mark:
     """The mark of a run that begins at the beginning; no other run has the same."""
-    return Mark(run=uuid.uuid4().hex, features=_features(table))
+    return Mark(run=uuid.uuid4().hex, features=_features(table), rules=_rules(table), source=source, mixed=mixed)
 
 
 def reached(table: TableSchema, position: Position, pending_from: int | None) -> Mark:
@@ -65,6 +87,7 @@ def reached(table: TableSchema, position: Position, pending_from: int | None) ->
         max_age=table.max_age,
         pending_from=pending_from,
         looked=position,
+        source=position.identity,
     )
 
 
@@ -76,26 +99,27 @@ def read(store: OnlineStore, table: TableSchema) -> Mark | None:
 
 def note(store: OnlineStore, table: TableSchema, position: Position) -> None:
     """Remember that rows were taken from the source at ``position``, without moving the mark."""
-    base = read(store, table)
-    if base is None:
-        write(store, table, replace(opening(table), looked=position))
-    else:
-        advance(store, table, base, replace(base, looked=position))
+    base = narrow(store, table, position.identity)
+    advance(store, table, base, replace(base, looked=position))
 
 
-def narrow(store: OnlineStore, table: TableSchema) -> Mark | None:
-    """Take from the mark what rows written under the table's definition lack; the mark then, or None.
+def narrow(store: OnlineStore, table: TableSchema, source: str) -> Mark:
+    """Take from the mark what does not hold of rows written from a source under the table's definition; the mark then.
 
-    A narrowed mark is of no run, so that none that goes on can claim again what was overwritten meanwhile.
+    A narrowed mark is of no run, so that none that goes on can claim again what was overwritten meanwhile. Where there
+    is no mark an opening one is made, so that rows never lie in a store without a word of their source.
     """
     while True:
         base = read(store, table)
         if base is None:
-            return None
-        kept = dict(base.features.items() & _features(table).items())
-        if kept == base.features:
+            base = opening(table, source)
+            write(store, table, base)
             return base
-        narrowed = replace(base, run=uuid.uuid4().hex, features=kept)
+        kept = dict(base.features.items() & _features(table).items())
+        foreign = base.is_foreign(table, source)
+        if kept == base.features and not foreign:
+            return base
+        narrowed = replace(base, run=uuid.uuid4().hex, features=kept, mixed=base.mixed or foreign)
         if advance(store, table, base, narrowed):
             return narrowed
 

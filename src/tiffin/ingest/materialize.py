@@ -3,22 +3,27 @@
 A window of event times is written as it is asked for. Incremental work follows what was committed, with the marks of
 :mod:`tiffin.ingest.marks`. Either may be cut off anywhere and run again: a row that was written is skipped or written
 once more as the same bytes, and the mark moves only when all rows before it are durable.
+
+Rows of one source are never compared with rows of another. Where the table's source has changed, or the columns that
+tell keys and times, the table's online rows are removed before the first new one is written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from tiffin import clock
 from tiffin.control import UNWATCHED, Control
 from tiffin.definitions.schema import TableSchema
 from tiffin.errors import InvalidArgument
 from tiffin.ingest import marks
-from tiffin.offline.base import OfflineEngine, Window
-from tiffin.online.base import Marks, OnlineStore, TableId, WriteResult
+from tiffin.offline.base import OfflineEngine, Position, Window
+from tiffin.online.base import Marks, OnlineStore, Scannable, TableId, WriteResult
 from tiffin.online.codec import encode_frame
 from tiffin.online.layout import Layout
 
@@ -66,7 +71,9 @@ def materialize(
     until = clock.now() + 1
     window = Window(start=start, end=until if end is None else min(end, until))
     position = route.engine.position(table)
-    result = _scan(route, table, window, control)
+    if isinstance(route.store, Marks):
+        _unmixed(route.store, table, position, control)
+    result = _scan(route, table, window, position, control)
     if isinstance(route.store, Marks):
         marks.note(route.store, table, position)
     return result
@@ -75,28 +82,69 @@ def materialize(
 def materialize_incremental(route: Route, table: TableSchema, *, control: Control = UNWATCHED) -> WriteResult:
     """Write what was committed since the mark, and rows of earlier commits whose time has come; then move the mark.
 
-    Without a mark, or where it does not cover the table's definition or source, everything is written.
+    Without a mark, or where it does not cover the table's definition or source, everything is written. Where rows of
+    another source are there, they are removed first.
     """
-    base = marks.narrow(route.store, table)
+    before = marks.read(route.store, table)
     now = clock.now()
     # Taken before the scan: what is committed meanwhile may be written now and is written again by the next run.
     position = route.engine.position(table)
-    covered = base is not None and base.covers(table) and base.position is not None
-    if base is None or not covered or base.position is None or base.position.identity != position.identity:
+    if before is not None and _went_back(before, position):
+        marks.advance(route.store, table, before, replace(before, mixed=True))
+    base = _unmixed(route.store, table, position, control)
+    follows = base.position is not None and base.position.identity == position.identity
+    if base.position is None or not follows or not base.covers(table):
         control.log(f"{table.label()}: from the beginning")
-        base = marks.opening(table)
-        marks.write(route.store, table, base)
+        first = marks.opening(table, position.identity)
+        # Where it fails the mark is another run's now, as it will be when this one ends.
+        marks.advance(route.store, table, base, first)
+        base = first
         window = Window(end=now + 1)
     else:
         due = base.pending_from is not None and base.pending_from <= now
         if position == base.position and not due:
             return WriteResult()
         window = Window(end=now + 1, since=base.position, revisit_from=base.pending_from if due else None)
-    result = _scan(route, table, window, control)
+    result = _scan(route, table, window, position, control)
     pending_from = route.engine.earliest_event_after(table, now)
     if not marks.advance(route.store, table, base, marks.reached(table, position, pending_from)):
         control.log(f"{table.label()}: the mark was moved by another run; the next one looks again")
     return result
+
+
+def _went_back(mark: marks.Mark, position: Position) -> bool:
+    """Whether a source is at a version before the one that was written, because its format pins it now."""
+    written = mark.position
+    return written is not None and written.identity == position.identity and position.version < written.version
+
+
+def _unmixed(store: OnlineStore, table: TableSchema, position: Position, control: Control) -> marks.Mark:
+    """The table's mark, its rows removed first where they are not all of the source at ``position``.
+
+    Cut off anywhere, the next run begins it again. A row that is pushed meanwhile and removed with the others comes
+    back, since the scan that follows finds its commit.
+    """
+    table_id = TableId(table.project, table.name)
+    while (base := marks.narrow(store, table, position.identity)).mixed:
+        control.log(f"{table.label()}: its source was changed, so its online rows are made anew")
+        emptying = marks.opening(table, position.identity, mixed=True)
+        if not marks.advance(store, table, base, emptying):
+            continue
+        if isinstance(store, Scannable):
+            _remove(store, table_id, control)
+        else:
+            store.drop(table_id)
+        # Where it fails another writer of the old source has come in between.
+        marks.advance(store, table, emptying, replace(emptying, mixed=False))
+    return base
+
+
+def _remove(store: Scannable, table: TableId, control: Control) -> None:
+    """Remove all rows of a table. Its mark stays, unlike with ``drop``: it must be known that this was not finished."""
+    rows = store.scan(table)
+    while keys := [key for key, _ in islice(rows, BATCH_ROWS)]:
+        control.check()
+        store.delete(table, keys)
 
 
 def commits_waiting(route: Route, table: TableSchema) -> int:
@@ -107,42 +155,48 @@ def commits_waiting(route: Route, table: TableSchema) -> int:
     if not isinstance(route.store, Marks):
         return 0
     mark = marks.read(route.store, table)
-    outdated = mark is not None and mark.position is not None and not mark.covers(table)
+    outdated = mark is not None and (mark.mixed or (mark.position is not None and not mark.covers(table)))
     return route.engine.commits_since(table, None if mark is None or outdated else mark.looked)
 
 
-def _scan(route: Route, table: TableSchema, window: Window, control: Control) -> WriteResult:
+def _scan(route: Route, table: TableSchema, window: Window, position: Position, control: Control) -> WriteResult:
     frames = route.engine.latest(table, window, memory_budget=route.limits.memory_budget, control=control)
-    result = write_frames(route, table, frames, control=control)
+    result = write_frames(route, table, frames, position.identity, control=control)
     control.log(f"{table.label()}: {result.written} rows written, {result.skipped} skipped")
     return result
 
 
 def write_frames(
-    route: Route, table: TableSchema, frames: Iterable[pl.DataFrame], *, control: Control = UNWATCHED
+    route: Route,
+    table: TableSchema,
+    frames: Iterable[pl.DataFrame],
+    source: str,
+    *,
+    control: Control = UNWATCHED,
 ) -> WriteResult:
     """Write canonical frames, batch by batch; rows without a key are counted as skipped.
 
-    The table's mark claims at no time a feature that these rows lack: not before the first is written, in case the work
-    is cut off, and not after any, in case a run with another definition ended meanwhile.
+    The table's mark claims at no time what does not hold of these rows, which come from ``source`` (the identity in its
+    position): not before the first is written, in case the work is cut off, and not after any, in case a run with
+    another definition ended meanwhile.
     """
     store, table_id = route.store, TableId(table.project, table.name)
     number = store.ensure(table_id, Layout.of(table.features).to_bytes())
     expire_after = None if table.max_age is None else table.max_age + route.limits.grace
     result = WriteResult()
-    _narrow(store, table)
+    _narrow(store, table, source)
     for batch, without_key in _batches(table, frames):
         control.check()
         rows = encode_frame(table, number, batch)
         result += store.write(table_id, rows, expire_after=expire_after) + WriteResult(skipped=without_key)
-        _narrow(store, table)
+        _narrow(store, table, source)
         control.progress(result.written + result.skipped)
     return result
 
 
-def _narrow(store: OnlineStore, table: TableSchema) -> None:
+def _narrow(store: OnlineStore, table: TableSchema, source: str) -> None:
     if isinstance(store, Marks):
-        marks.narrow(store, table)
+        marks.narrow(store, table, source)
 
 
 def _batches(table: TableSchema, frames: Iterable[pl.DataFrame]) -> Iterator[tuple[pl.DataFrame, int]]:

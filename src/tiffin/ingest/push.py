@@ -54,7 +54,7 @@ def push(
     # Later commits come along where there are any, which rank decides as always.
     window = Window(end=latest + 1, since=Position(after.identity, commit.version - 1))
     frames = route.engine.latest(table, window, memory_budget=route.limits.memory_budget, control=control)
-    write_frames(route, table, frames, control=control)
+    write_frames(route, table, frames, after.identity, control=control)
     if after.version == commit.version and isinstance(route.store, Marks):
         _move_mark(route, table, before, after)
     return commit
@@ -65,5 +65,5 @@ def _move_mark(route: Route, table: TableSchema, before: Position, after: Positi
     base = marks.read(route.store, table)
     if base is not None and base.position == before and after.version == before.version + 1 and base.covers(table):
         marks.advance(route.store, table, base, marks.reached(table, after, base.pending_from))
-    elif before == (base.looked if base is not None else Position(before.identity)):
+    elif before == (base.looked if base is not None and base.looked is not None else Position(before.identity)):
         marks.note(route.store, table, after)
