@@ -397,12 +397,15 @@ class Client:
     ) -> RetrievalJob:
         from tiffin.jobs.record import JobType, new_record
         from tiffin.jobs.retrieval import RetrievalJob, TrainingSet
+        from tiffin.offline.retrieve import check_output
         from tiffin.registry.resolve import absolute
 
         record = new_record(JobType.HISTORICAL_RETRIEVAL, project or self._project, tables)
         configured = self.config.get("historical_feature_output_location")
         folder = self._workspace.folder("historical_feature_output_location", "historical")
         place = absolute(output_location or f"{folder}/{record.id}", "")
+        if output_location:
+            check_output(place)
         jobs = self._workspace.jobs
         work = TrainingSet(
             place,

@@ -21,6 +21,7 @@ from tiffin import Client, Entity, Feature, FeatureService, FeatureTable, FileSo
 from tiffin.config import Config
 from tiffin.data_format import ParquetFormat
 from tiffin.errors import (
+    AlreadyExists,
     FailedPrecondition,
     InvalidArgument,
     InvalidData,
@@ -133,6 +134,17 @@ def test_part_files_where_a_place_or_a_budget_is_given(client: Client, tmp_path:
         assert list(Path(uri).glob("part-*.parquet"))
         assert job.to_polars()["drivers__trips"].to_list() == [3, 7]
         assert other.get_job(job.get_id()).record.output == uri
+
+
+def test_an_occupied_place_is_refused_by_the_call(client: Client, tmp_path: Path) -> None:
+    client.ingest("drivers", ROWS)
+    place = tmp_path / "out"
+    client.get_historical_features(REFS, asked(DAY), str(place)).wait()
+    before = {path: path.read_bytes() for path in place.iterdir()}
+    with pytest.raises(AlreadyExists, match="not empty"):
+        client.get_historical_features(REFS, asked(DAY), str(place))
+    assert len(client.list_jobs(include_terminated=True)) == 1
+    assert {path: path.read_bytes() for path in place.iterdir()} == before
 
 
 def test_the_uri_may_be_had_before_the_files(client: Client) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.wrong_calls.world import Wrong, asked, at
-from tiffin.errors import InvalidArgument, InvalidReference, NotFound, StorageError, Unsupported
+from tiffin.errors import AlreadyExists, InvalidArgument, InvalidReference, NotFound, StorageError, Unsupported
 
 RATING = ["trips:rating"]
 ROW = [{"driver_id": 1001}]
@@ -86,6 +86,12 @@ QUESTIONS = [
         lambda w: w.client.get_historical_features(RATING, asked(event_timestamp=[7])),
         InvalidArgument,
         ("event_timestamp",),
+    ),
+    Wrong(
+        "an answer on top of another file",
+        lambda w: w.client.get_historical_features(RATING, asked(), str(w.files)),
+        AlreadyExists,
+        ("is not empty",),
     ),
     Wrong(
         "a key of letters",

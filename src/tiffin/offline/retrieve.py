@@ -87,6 +87,26 @@ def write_parts(batches: Iterable[pl.DataFrame], output_uri: str, *, control: Co
     return _to_bucket(batches, uri, control) if is_remote(uri) else _to_folder(batches, Path(uri), control)
 
 
+def check_output(output_uri: str) -> None:
+    """Raise AlreadyExists where a training set cannot be written to ``output_uri`` because something is there."""
+    uri = normalise(output_uri)
+    try:
+        if is_remote(uri):
+            files = filesystem(uri)
+            occupied = bool(files.exists(uri) and files.find(uri))
+        else:
+            folder = Path(uri)
+            occupied = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:
+        raise _refused(uri, error) from error
+    if occupied:
+        raise AlreadyExists(
+            f"The output location {uri!r} is not empty.",
+            field="output_location",
+            hint="Give a location of its own to each training set.",
+        )
+
+
 def latest_frame(
     engine: OfflineEngine,
     selections: Sequence[Selection],
@@ -152,8 +172,7 @@ def _named(
 def _to_folder(batches: Iterable[pl.DataFrame], folder: Path, control: Control) -> int:
     staging = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise _occupied(str(folder))
+        check_output(str(folder))
         staging.mkdir(parents=True)
         rows = 0
         for number, batch in enumerate(batches):
@@ -175,8 +194,7 @@ def _to_bucket(batches: Iterable[pl.DataFrame], uri: str, control: Control) -> i
     files = filesystem(uri)
     rows = 0
     try:
-        if files.exists(uri) and files.find(uri):
-            raise _occupied(uri)
+        check_output(uri)
         for number, batch in enumerate(batches):
             control.check()
             batch.write_parquet(f"{uri}/{_part(number)}")
@@ -192,14 +210,6 @@ def _to_bucket(batches: Iterable[pl.DataFrame], uri: str, control: Control) -> i
 
 def _part(number: int) -> str:
     return f"part-{number:05d}.parquet"
-
-
-def _occupied(where: str) -> AlreadyExists:
-    return AlreadyExists(
-        f"The output location {where!r} is not empty.",
-        field="output_location",
-        hint="Give a location of its own to each training set.",
-    )
 
 
 def _refused(where: str, error: OSError) -> StorageError:
