@@ -86,6 +86,15 @@ def raise_for(service: Service, answer: Answer) -> None:
     raise strange(service, answer)
 
 
+def busy(service: Service, answer: Answer) -> TiffinError:
+    """The error of an answer whose status is of :data:`BUSY`."""
+    try:
+        raise_for(service, answer)
+    except TiffinError as error:
+        return error
+    return strange(service, answer)
+
+
 def strange(service: Service, answer: Answer) -> TiffinError:
     """The error of an answer that no service of Tiffin's gives."""
     return Unavailable(

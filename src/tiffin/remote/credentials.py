@@ -70,6 +70,11 @@ class _Kept:
         self._token = ""
         self._until = 0.0
 
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether the next call needs to ask nobody."""
+        return time.monotonic() < self._until
+
     def __call__(self) -> str:
         if time.monotonic() < self._until:
             return self._token

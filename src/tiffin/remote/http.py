@@ -8,15 +8,15 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import quote, urlencode
 
 import msgspec
 
 from tiffin._version import __version__
-from tiffin.errors import InvalidConfig, Unavailable
+from tiffin.errors import InvalidConfig, TiffinError, Unavailable
 from tiffin.remote.address import Address, parse_address
-from tiffin.remote.answers import BUSY, JSON, Answer, Service, decoded, raise_for
+from tiffin.remote.answers import BUSY, JSON, Answer, Service, busy, decoded
 from tiffin.remote.retry import Attempts
 
 if TYPE_CHECKING:
@@ -27,15 +27,18 @@ Token = Callable[[], str | None]
 
 PORTS: Final = {"core": 6565, "online": 6566}
 _UNAUTHENTICATED: Final = 401
-_IDEMPOTENT: Final = frozenset({"GET", "HEAD"})
 
 
 class Requests:
     """What a connection says, whoever sends it: who is asked, and what stands in the head of every request.
 
     ``what`` names the service in errors; its usual port is that of ``core`` or ``online``. ``timeout`` is in seconds,
-    and that of a whole call.
+    and that of a whole call, with its retries. ``certificate`` is a PEM file of the authority that signed the
+    service's; the system's authorities count otherwise.
     """
+
+    #: Methods that may always be sent again.
+    IDEMPOTENT: ClassVar = frozenset({"GET", "HEAD"})
 
     def __init__(
         self,
@@ -54,13 +57,18 @@ class Requests:
         self.address: Address = parse_address(address, default_port=port, tls=tls, field=option)
         self.service = Service(what, str(self.address), option)
         self.timeout = timeout
-        self._certificate = certificate
+        self.certificate = certificate
         self._token = token
 
     @property
     def certificate_option(self) -> str:
         """The option that names the authority of the service."""
-        return self.service.option.replace("_url", "_server_ssl_cert")
+        return self.service.option.removesuffix("_url").removesuffix("_token_request") + "_server_ssl_cert"
+
+    @property
+    def token_is_at_hand(self) -> bool:
+        """Whether the token needs no request of its own."""
+        return self._token is None or bool(getattr(self._token, "is_at_hand", True))
 
     def headers(self, accept: str, body_type: str | None) -> list[tuple[bytes, bytes]]:
         """The head of a request, with the token of the moment."""
@@ -115,6 +123,46 @@ class Requests:
         return f"{type(self).__name__}({str(self.address)!r})"
 
 
+class Outcome:
+    """What follows from what one request met: an answer, a pause before it is sent again, or an error."""
+
+    def __init__(self, requests: Requests, attempts: Attempts) -> None:
+        self._requests = requests
+        self._attempts = attempts
+        self._renewed = False
+
+    def answered(
+        self, status: int, headers: list[tuple[bytes, bytes]], content: bytes
+    ) -> tuple[Answer, float] | tuple[None, float]:
+        """The answer, whatever its status but those of :data:`BUSY`; or None and the pause."""
+        fields = {name.decode("latin-1").lower(): text.decode("latin-1") for name, text in headers}
+        answer = Answer(status, fields, content)
+        if status == _UNAUTHENTICATED and not self._renewed and self._requests.renew():
+            self._renewed = True  # nothing was done yet: it may be sent again, whatever it is
+            return None, 0.0
+        if status not in BUSY:
+            return answer, 0.0
+        return None, self._pause(busy(self._requests.service, answer), answer.retry_after)
+
+    def failed(self, error: Exception) -> float:
+        """The pause after a request that got no answer."""
+        from tiffin.remote import transport
+
+        if isinstance(error, transport.TIMEOUTS):
+            # A connection that is never made is as much a service that does not answer as one that is silent.
+            raise self._requests.late(self._attempts.timeout) from None
+        failure = self._requests.unreachable(error)
+        if isinstance(error.__cause__ or error.__context__, ssl.SSLError):
+            raise failure from error  # it would be the same again
+        return self._pause(failure, None)
+
+    def _pause(self, failure: TiffinError, asked: float | None) -> float:
+        pause = self._attempts.next_pause(asked)
+        if pause is None:
+            raise failure
+        return pause
+
+
 class Connection(Requests):
     """A service, asked from any thread; connections are kept alive, and made anew in a forked process.
 
@@ -122,28 +170,8 @@ class Connection(Requests):
     be done twice with ``retry=True``.
     """
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        tls: bool = False,
-        certificate: str = "",
-        token: Token | None = None,
-        timeout: float = 10.0,
-        what: str = "core",
-        option: str = "",
-        default_port: int | None = None,
-    ) -> None:
-        super().__init__(
-            address,
-            tls=tls,
-            certificate=certificate,
-            token=token,
-            timeout=timeout,
-            what=what,
-            option=option,
-            default_port=default_port,
-        )
+    def __init__(self, address: str, **options: Any) -> None:
+        super().__init__(address, **options)
         self._lock = threading.Lock()
         self._pool: transport.Pool | None = None
         _open.add(self)
@@ -176,35 +204,22 @@ class Connection(Requests):
         retry: bool = False,
         timeout: float | None = None,
     ) -> Answer:
-        """The answer to a request, whatever its status but 503; Unavailable where there is none in time."""
+        """The answer to a request, whatever its status but those of load; Unavailable where there is none in time."""
         from tiffin.remote import transport
 
-        seconds = self.timeout if timeout is None else timeout
-        attempts = Attempts(seconds, retry=retry or method in _IDEMPOTENT)
+        attempts = Attempts(self.timeout if timeout is None else timeout, retry=retry or method in self.IDEMPOTENT)
         target = target_of(path, params or {})
-        renewed = False
+        outcome = Outcome(self, attempts)
         while True:
-            asked, hopeless = None, False
             request = transport.new_request(method, self.address, target, self.headers(accept, body_type), body)
             try:
-                answer = _answer(*transport.send(self._opened(), request, attempts.remaining))
-            except transport.CONNECT_ERRORS as error:
-                failure = self.unreachable(error)
-                hopeless = isinstance(error.__cause__ or error.__context__, ssl.SSLError)
-            except transport.TIMEOUTS:
-                raise self.late(seconds) from None
-            except transport.LOST as error:
-                failure = self.unreachable(error)
+                status, headers, content = transport.send(self._opened(), request, attempts.remaining)
+            except transport.FAILURES as error:
+                pause = outcome.failed(error)
             else:
-                if answer.status == _UNAUTHENTICATED and not renewed and self.renew():
-                    renewed = True  # nothing was done yet: it may be sent again, whatever it is
-                    continue
-                if answer.status not in BUSY:
+                answer, pause = outcome.answered(status, headers, content)
+                if answer is not None:
                     return answer
-                asked, failure = answer.retry_after, self._busy(answer)
-            pause = None if hopeless else attempts.next_pause(asked)
-            if pause is None:
-                raise failure
             time.sleep(pause)
 
     def close(self) -> None:
@@ -217,17 +232,8 @@ class Connection(Requests):
     def _change(self, method: str, path: str, body: Any, *, retry: bool, timeout: float | None) -> Any:
         content = b"" if body is None else msgspec.json.encode(body)
         kind = None if body is None else JSON
-        return decoded(
-            self.service,
-            self.exchange(method, path, body=content, body_type=kind, retry=retry, timeout=timeout),
-        )
-
-    def _busy(self, answer: Answer) -> Unavailable:
-        try:
-            raise_for(self.service, answer)
-        except Unavailable as error:
-            return error
-        return Unavailable(f"{self.service} is busy.")
+        answer = self.exchange(method, path, body=content, body_type=kind, retry=retry, timeout=timeout)
+        return decoded(self.service, answer)
 
     def _opened(self) -> transport.Pool:
         from tiffin.remote import transport
@@ -236,7 +242,7 @@ class Connection(Requests):
         if pool is None:
             with self._lock:
                 if self._pool is None:
-                    tls = transport.tls_context(self.address, self._certificate, field=self.certificate_option)
+                    tls = transport.tls_context(self.address, self.certificate, field=self.certificate_option)
                     self._pool = transport.open_pool(self.address, tls)
                 pool = self._pool
         return pool
@@ -251,16 +257,12 @@ def target_of(path: str, params: Mapping[str, Any]) -> str:
     """A path with its query, encoded."""
     given = {name: _plain(value) for name, value in params.items() if value is not None}
     query = urlencode(given, doseq=True)
-    encoded = quote(path, safe="/%:@!$&'()*+,;=-._~")
+    encoded = quote(path, safe="/%?=:@!$&'()*+,;-._~")
     return f"{encoded}?{query}" if query else encoded
 
 
 def _plain(value: Any) -> Any:
     return ("true" if value else "false") if isinstance(value, bool) else value
-
-
-def _answer(status: int, headers: list[tuple[bytes, bytes]], content: bytes) -> Answer:
-    return Answer(status, {name.decode("latin-1").lower(): text.decode("latin-1") for name, text in headers}, content)
 
 
 # A forked process must not speak on the sockets of its parent, nor close them in its name: TLS would say goodbye.

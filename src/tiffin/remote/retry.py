@@ -16,6 +16,7 @@ class Attempts:
     """The time and the retries that are left of one request, ``timeout`` seconds in all."""
 
     def __init__(self, timeout: float, *, retry: bool) -> None:
+        self.timeout = timeout
         self._deadline = time.monotonic() + timeout
         self._left = MOST_RETRIES if retry else 0
         self._pause = FIRST_PAUSE

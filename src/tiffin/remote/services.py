@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from tiffin.config import Config
+from tiffin.remote.async_http import AsyncConnection
 from tiffin.remote.credentials import credentials
 from tiffin.remote.http import Connection
 
@@ -30,6 +31,11 @@ def core_connection(config: Config) -> Connection:
 def online_connection(config: Config) -> Connection:
     """To the online service; the options must name one."""
     return Connection(**_arguments(config, _ONLINE))
+
+
+def async_online_connection(config: Config) -> AsyncConnection:
+    """As :func:`online_connection`, for coroutines."""
+    return AsyncConnection(**_arguments(config, _ONLINE))
 
 
 def _arguments(config: Config, options: _Options) -> dict[str, Any]:

@@ -18,15 +18,14 @@ import httpcore
 from tiffin.errors import InvalidConfig
 from tiffin.remote.address import Address
 
-CONNECT_ERRORS: Final = (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.ProxyError)
+#: What a request meets that gets no answer: nobody was reached, time was over, the connection broke or spoke no HTTP.
+FAILURES: Final = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError)
 TIMEOUTS: Final = (httpcore.TimeoutException,)
-LOST: Final = (httpcore.NetworkError, httpcore.ProtocolError)
-"""What can happen to a request: nobody was reached, time was over, the connection broke or spoke no HTTP."""
 
 #: Connections of one client to one service.
 _MOST: Final = 100
 #: Seconds that an idle connection is kept: less than the services do, so that they seldom close it first.
-_KEPT: Final = 15.0
+_KEPT: Final = 30.0
 
 Pool = httpcore.ConnectionPool
 AsyncPool = httpcore.AsyncConnectionPool
