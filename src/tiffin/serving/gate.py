@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tiffin.config import Config
-from tiffin.errors import InvalidConfig, PermissionDenied, Unauthenticated
+from tiffin.errors import InvalidConfig
 from tiffin.registry.access import EVERY_PROJECT, Principal, Role
+from tiffin.serving.denials import authorization_of, challenge, denial
 
 if TYPE_CHECKING:
     from tiffin.workspace import Workspace
 
-#: Credentials longer than this many characters are not looked at.
-LONGEST_CREDENTIALS: Final = 8192
 #: The ways in that the option ``auth`` may list.
 WAYS: Final = frozenset({"tokens", "oidc"})
 
@@ -119,55 +117,17 @@ def check_binding(config: Config, host: str) -> None:
 
 
 def open_gate(config: Config, workspace: Workspace) -> Gate:
-    """The gate that the options ask for; ``start`` it before its first use."""
-    del workspace
-    if not ways(config):
-        return OpenGate()
-    raise InvalidConfig("Access control is not available.", field="auth")
+    """The gate that the options ask for; ``start`` it, in a thread, before its first use.
 
-
-def authorization_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """The one ``Authorization`` header of an ASGI request, None where it has none.
-
-    Several, or one that is too long or not ASCII, raise Unauthenticated: proxies and services that each read another
-    one would not agree on who calls.
+    Tokens come from the registry service where ``core_url`` names one, and else from the registry's database. What is
+    known of them is kept in ``home/access``, so that the service starts while the registry is away.
     """
-    found = [value for name, value in headers if name == b"authorization"]
-    if not found:
-        return None
-    if len(found) > 1 or len(found[0]) > LONGEST_CREDENTIALS or not found[0].isascii():
-        raise unauthenticated("invalid")
-    return found[0].decode("ascii")
+    asked = ways(config)
+    if not asked:
+        return OpenGate()
+    from tiffin.serving.guarded import open_guarded_gate
 
-
-def unauthenticated(what: str) -> Unauthenticated:
-    """The error for credentials that are ``missing``, ``invalid`` or ``expired``. It says no more on purpose."""
-    words = {
-        "missing": "The request carries no credentials.",
-        "expired": "The credentials have expired.",
-        "invalid": "The credentials are not valid.",
-    }
-    return Unauthenticated(
-        words[what], field="authorization", hint="Send a token: the header `Authorization: Bearer TOKEN`."
-    )
-
-
-def challenge(error: Unauthenticated) -> str:
-    """The value of the header ``WWW-Authenticate`` that goes with an answer of status 401 (RFC 6750, section 3)."""
-    missing = error.message == unauthenticated("missing").message
-    return "Bearer" if missing else 'Bearer error="invalid_token"'
-
-
-def denial(principal: Principal, project: str, role: Role, action: str) -> PermissionDenied:
-    """The error for a principal that lacks a role."""
-    mine = principal.role(project)
-    place = "every project" if project == EVERY_PROJECT else f"project {project!r}"
-    has = "no role" if mine is None else f"the role {mine.name.lower()}"
-    return PermissionDenied(
-        f"{action} needs the role {role.name.lower()} in {place}; {principal.name!r} has {has} there.",
-        field="project",
-        hint="Ask an admin for a token with that role.",
-    )
+    return open_guarded_gate(config, workspace, asked)
 
 
 def _is_loopback(host: str) -> bool:
@@ -177,3 +137,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[] ")).is_loopback
     except ValueError:
         return False
+
+
+__all__ = ["Gate", "OpenGate", "authorization_of", "challenge", "check_binding", "open_gate", "ways"]
