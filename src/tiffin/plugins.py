@@ -35,9 +35,12 @@ FIRST_PARTY: Final[dict[Floor, dict[str, str]]] = {
     "online": {
         "lmdb": "tiffin.online.lmdb:open_store",
         "memory": "tiffin.online.memory:open_store",
+        "redis": "tiffin.online.redis:open_store",
+        "rediss": "tiffin.online.redis:open_store",
     },
     "registry": {
         "memory": "tiffin.registry.memory:open_registry",
+        "postgres": "tiffin.registry.sql:open_registry",
         "postgresql": "tiffin.registry.sql:open_registry",
         "sqlite": "tiffin.registry.sql:open_registry",
     },

@@ -1,0 +1,71 @@
+"""The store on Redis keeps the contract: on one server, on a cluster, over TLS, and over connections that are cut."""
+
+from __future__ import annotations
+
+import os
+from hashlib import blake2b
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import redis
+
+from tiffin.online.base import OnlineStore, TableId
+from tiffin.online.redis import open_store
+from tiffin.testing.online import OnlineSuite
+
+#: Where processes of the suite's race find the server.
+_PLACE = "REDIS_OF_THE_SUITE"
+
+
+def prefix_of(place: Path) -> str:
+    """The stores of all places share a server, under a prefix each."""
+    return blake2b(str(place).encode(), digest_size=8).hexdigest()
+
+
+def row_prefix(place: Path, table: TableId) -> bytes:
+    """What keys of rows begin with, made here and not by the store."""
+    return f"{prefix_of(place)}{{}}/{quote(table.project)}/{quote(table.table)}/".encode()
+
+
+class RedisSuite(OnlineSuite):
+    # Redis forgets by itself: see test_redis_expiry.py.
+    test_sweep_takes_what_is_past_its_span_and_no_more = None  # type: ignore[assignment]
+
+    def open(self, place: Path) -> OnlineStore:
+        uri = os.environ[_PLACE]
+        return open_store(f"{uri}{'&' if '?' in uri else '?'}prefix={prefix_of(place)}")
+
+    def client(self) -> redis.Redis | redis.RedisCluster:
+        """The side door: the bare driver."""
+        return redis.Redis.from_url(os.environ[_PLACE].partition("?")[0])
+
+    def peek(self, place: Path, table: TableId) -> dict[bytes, bytes]:
+        client = self.client()
+        prefix = row_prefix(place, table)
+        found = {key[len(prefix) :]: client.get(key) for key in client.scan_iter(count=1000) if key.startswith(prefix)}
+        client.close()
+        return found
+
+    def poke(self, place: Path, table: TableId, key: bytes, value: bytes) -> None:
+        client = self.client()
+        assert client.set(row_prefix(place, table) + key, value, xx=True)
+        client.close()
+
+
+class TestRedis(RedisSuite):
+    @pytest.fixture(autouse=True)
+    def _server(self, redis_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(_PLACE, redis_uri)
+
+
+class TestRedisCluster(RedisSuite):
+    histories = 20
+
+    @pytest.fixture(autouse=True)
+    def _server(self, redis_cluster_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(_PLACE, redis_cluster_uri)
+
+    def client(self) -> redis.RedisCluster:
+        host, _, port = os.environ[_PLACE].partition("?")[0].rpartition("//")[2].partition(":")
+        return redis.RedisCluster(host=host, port=int(port))
