@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tiffin import clock
 from tiffin.config import Config
-from tiffin.errors import InvalidConfig, PermissionDenied, Unauthenticated
+from tiffin.errors import PermissionDenied, Unauthenticated
 from tiffin.options import names_server, option_named
 from tiffin.refs import PROJECT_NAME
 from tiffin.registry.access import EVERY_PROJECT, Principal, Role
@@ -18,13 +18,11 @@ from tiffin.serving.denials import bearer, denial, unauthenticated
 from tiffin.serving.kept import KeptFile
 from tiffin.serving.oidc import WebTokens, open_web_tokens
 from tiffin.serving.recorder import Recorder
-from tiffin.serving.sources import AccessSource, CoreSource, DatabaseSource
+from tiffin.serving.sources import AccessSource, CoreSource, DatabaseSource, engine_of
 from tiffin.serving.ticker import Ticker
 from tiffin.serving.tokens import KnownTokens
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa
-
     from tiffin.workspace import Workspace
 
 #: Seconds after which a change of tokens is seen, and denials are written.
@@ -178,20 +176,7 @@ def open_guarded_gate(config: Config, workspace: Workspace, asked: Set[str]) -> 
 def _source(config: Config, workspace: Workspace) -> AccessSource:
     core = names_server(option_named("core_url"), config.get("core_url")) and not config.getboolean("embedded")
     if not core:
-        return DatabaseSource(lambda: _engine(workspace))
+        return DatabaseSource(lambda: engine_of(workspace))
     from tiffin.remote.services import core_connection
 
     return CoreSource(core_connection(config))
-
-
-def _engine(workspace: Workspace) -> sa.Engine:
-    from tiffin.registry.sql import SqlRegistry
-
-    store = getattr(workspace.registry, "store", None)
-    if isinstance(store, SqlRegistry):
-        return store.engine
-    raise InvalidConfig(
-        "Tokens and the audit log need a registry in a database.",
-        field="registry",
-        hint="Set registry to a sqlite:// or postgresql:// URL.",
-    )

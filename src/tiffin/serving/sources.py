@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 import sqlalchemy as sa
 
-from tiffin.errors import Unavailable
+from tiffin.errors import InvalidConfig, Unavailable
 from tiffin.registry.access import named, read_roles
 from tiffin.registry.audit import AuditLog, Event
+from tiffin.registry.sql import SqlRegistry
 from tiffin.registry.tokens import Known, Token, TokenStore
 from tiffin.remote.http import Connection
+
+if TYPE_CHECKING:
+    from tiffin.workspace import Workspace
 
 _ACCESS: Final = "/api/v1/access"
 _AUDIT: Final = "/api/v1/audit"
@@ -119,4 +123,16 @@ def decode_known(data: object) -> Known:
             Token(entry.id, entry.name, entry.hash, read_roles(entry.roles), 0, "", entry.expires)
             for entry in document.tokens
         ),
+    )
+
+
+def engine_of(workspace: Workspace) -> sa.Engine:
+    """The registry's database, opened where it was not yet; InvalidConfig where the registry has none."""
+    store = getattr(workspace.registry, "store", None)
+    if isinstance(store, SqlRegistry):
+        return store.engine
+    raise InvalidConfig(
+        "Tokens and the audit log need a registry in a database.",
+        field="registry",
+        hint="Set registry to a sqlite:// or postgresql:// URL.",
     )
