@@ -12,6 +12,7 @@ import re
 from typing import Any, Final
 
 from tiffin.definitions import base
+from tiffin.definitions.expression import unsteady
 from tiffin.definitions.format import AnyFileFormat, AnyStreamFormat, FileFormat, ParquetFormat, StreamFormat
 from tiffin.errors import InvalidDefinition
 
@@ -60,6 +61,13 @@ class Source(base.Value, tag_field="type"):
                 raise InvalidDefinition(
                     f"{type(self).__name__} field_mapping has an empty name or column: {alias!r}: {column!r}.",
                     field="field_mapping",
+                )
+            fault = unsteady(column)
+            if fault:
+                raise InvalidDefinition(
+                    f"{type(self).__name__} maps {alias!r} to {column!r}, but {fault}.",
+                    field="field_mapping",
+                    hint="Compute it from the columns of the same row; put a column's name in double quotes.",
                 )
 
 

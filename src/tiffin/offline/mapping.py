@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import polars as pl
 
+from tiffin.definitions.expression import unsteady
 from tiffin.definitions.schema import Column, TableSchema
 from tiffin.errors import InvalidDefinition
 
@@ -19,6 +20,9 @@ def value_of(table: TableSchema, column: Column, names: Iterable[str]) -> pl.Exp
     """A key or feature as an expression over raw columns; InvalidDefinition where it is none."""
     if is_bare(column, names):
         return pl.col(column.expression)
+    fault = unsteady(column.expression)
+    if fault:
+        raise bad_mapping(table, column.name, fault)
     try:
         return pl.sql_expr(column.expression)
     except pl.exceptions.PolarsError as error:
