@@ -63,9 +63,21 @@ _TABLE: Final = (
     Option("trace_share", "number", "1", "share of traces that are kept, of those that begin in a service"),
     # Registry, offline and online stores
     Option("registry", "text", "", "URL of the registry's database, such as sqlite:////path/registry.db", server=True),
+    Option(
+        "registry_auto_migrate",
+        "flag",
+        "true",
+        "create or migrate the registry's schema when it is opened; false leaves that to tiffin registry migrate",
+    ),
     Option("offline_store", "text", "polars", "engine of point-in-time joins"),
     Option(
         "online_store", "text", "", "URI of the online store, such as lmdb:///path or redis://host:6379/0", server=True
+    ),
+    Option(
+        "offline_location",
+        "text",
+        "",
+        "folder or bucket for the histories of tables without a batch source; needed where the registry is shared",
     ),
     Option(
         "memory_budget", "size", "", "memory that one join or materialisation may hold, such as 2GB; empty for no bound"
@@ -93,6 +105,8 @@ _TABLE: Final = (
     Option("serving_max_requests", "integer", "1024", "requests that a worker answers at once; more are told to wait"),
     Option("serving_max_writes", "integer", "4", "pushes and materialisations that one worker does at once"),
     Option("serving_timeout", "number", "10", "seconds within which an online request is answered or given up"),
+    Option("serving_write_timeout", "number", "600", "seconds after which a push or materialisation is given up"),
+    Option("core_timeout", "number", "60", "seconds within which the registry service answers a request or gives it up"),
     Option("serving_head_timeout", "number", "10", "seconds within which the head of a request must arrive"),
     Option("serving_keep_alive", "number", "75", "seconds for which a service keeps a quiet connection open"),
     Option("serving_grace", "number", "30", "seconds that a stopping service gives to the requests it has received"),

@@ -14,6 +14,8 @@ offline    a name, ``polars``                                       ``(config) -
 stream     the scheme of a URI                                      ``(uri) -> StreamSource``
 launcher   a name, ``local``                                        ``(config) -> Launcher``
 =========  ======================================================  ==================
+
+Where the option ``registry_auto_migrate`` is off, the registry's callable gets ``migrate=False`` besides.
 """
 
 from __future__ import annotations

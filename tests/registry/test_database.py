@@ -15,7 +15,8 @@ import pytest
 import sqlalchemy as sa
 
 from tiffin.errors import ConcurrentChange, FailedPrecondition, InvalidConfig, StorageError
-from tiffin.registry import database, tables
+from tiffin.registry import schema as schemas
+from tiffin.registry import tables
 from tiffin.registry.database import open_database, reading, writing
 from tiffin.registry.migrate import migrate
 
@@ -149,7 +150,7 @@ def test_urls_that_name_no_usable_database(url: str) -> None:
 
 def test_errors_of_the_driver_are_ours(engine: sa.Engine, tmp_path: Path) -> None:
     with pytest.raises(ConcurrentChange), writing(engine) as connection:
-        database.seed(connection)
+        schemas.seed(connection)
     with pytest.raises(StorageError), writing(engine) as connection:
         connection.exec_driver_sql("select * from nothing")
     (tmp_path / "file").write_text("x")

@@ -10,29 +10,65 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from tiffin.cli.session import Session, command, group
-from tiffin.errors import InvalidData, StorageError
+from tiffin.errors import FailedPrecondition, InvalidData, StorageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from tiffin.config import Config
     from tiffin.registry.plan import Plan
 
 app = group("registry", "Schema, backup and history of the registry.")
 
 
-@command(app, "migrate", example="tiffin registry migrate")
-def migrate(session: Session) -> None:
+@command(app, "migrate", example="tiffin registry migrate\ntiffin registry migrate --check")
+def migrate(
+    session: Session,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit with code 1 where the schema is not up to date.")
+    ] = False,
+) -> None:
     """Bring the registry's schema up to date, or create it.
 
-    Every command does that at its start; this one does nothing else, so that a deployment can choose when.
+    Every command does that at its start unless the option registry_auto_migrate is false; this one does nothing else,
+    so that a deployment can choose when.
     """
+    from tiffin.registry import database
     from tiffin.registry.tables import SCHEMA_VERSION
 
-    version = session.registry.store.version()
+    engine = database.make_engine(_database_url(session.config))
+    try:
+        before = database.schema_version(engine) if check else database.upgrade(engine)
+    finally:
+        engine.dispose()
+    after = before if check else SCHEMA_VERSION
+    behind = after != SCHEMA_VERSION
     session.answer(
-        {"schema": SCHEMA_VERSION, "version": version},
-        lambda: [f"The registry has schema {SCHEMA_VERSION}; changes so far: {version}."],
+        {"from": before, "schema": after, "needed": SCHEMA_VERSION, "up_to_date": not behind},
+        lambda: [_schema_view(before, after, SCHEMA_VERSION)],
     )
+    if behind:
+        raise typer.Exit(1)
+
+
+def _database_url(config: Config) -> str:
+    from tiffin.deployment import has_core, registry_url
+
+    if has_core(config):
+        raise FailedPrecondition(
+            "The registry is a service (core_url), whose database is not reached from here.",
+            field="core_url",
+            hint="Run tiffin registry migrate where the service runs, with its option registry.",
+        )
+    return registry_url(config)
+
+
+def _schema_view(before: str | None, after: str | None, needed: str) -> str:
+    if after != needed:
+        return f"The registry has {f'schema {after}' if after else 'no schema yet'}; this Tiffin needs schema {needed}."
+    if before == needed:
+        return f"The registry has schema {needed}: nothing to do."
+    return f"The registry has schema {needed}; it had {f'schema {before}' if before else 'none'}."
 
 
 @command(app, "dump", example="tiffin registry dump backup.jsonl\ntiffin registry dump - | gzip > backup.jsonl.gz")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from tiffin.client import Client
+    from tiffin.config import Config
     from tiffin.registry.registry import Registry
     from tiffin.workspace import Workspace
 
@@ -48,6 +49,13 @@ class Session:
         """The options that the command line was given, as the client takes them."""
         given = {"project": self.project, "home": self.home}
         return {name: value for name, value in given.items() if value is not None}
+
+    @cached_property
+    def config(self) -> Config:
+        """The options, of the command line and of everywhere else."""
+        from tiffin.config import Config
+
+        return Config(self.options)
 
     @cached_property
     def client(self) -> Client:

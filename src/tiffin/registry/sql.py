@@ -22,9 +22,9 @@ _objects = tables.objects.c
 _revisions = tables.revisions.c
 
 
-def open_registry(url: str) -> SqlRegistry:
-    """The registry in the database behind a URL."""
-    return SqlRegistry(open_database(url))
+def open_registry(url: str, *, migrate: bool = True) -> SqlRegistry:
+    """The registry in the database behind a URL; see :func:`~tiffin.registry.database.open_database`."""
+    return SqlRegistry(open_database(url, migrate=migrate))
 
 
 class SqlRegistry:

@@ -15,6 +15,12 @@ SCHEMA_VERSION: Final = "0002"
 
 metadata: Final = sa.MetaData()
 
+
+def name_type(length: int = 255) -> sa.types.TypeEngine[str]:
+    """A text that rows are ordered by: by code point on every database, whatever the locale of a PostgreSQL."""
+    return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")
+
+
 #: Alembic's own bookkeeping, under the name that it expects.
 schema_version: Final = sa.Table(
     "alembic_version",
@@ -34,7 +40,7 @@ registry_version: Final = sa.Table(
 projects: Final = sa.Table(
     "projects",
     metadata,
-    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("name", name_type(), primary_key=True),
     sa.Column("created", sa.BigInteger, nullable=False),
     sa.Column("created_by", sa.String(255), nullable=False),
     sa.Column("archived", sa.BigInteger),  # null while the project is active
@@ -45,9 +51,9 @@ projects: Final = sa.Table(
 objects: Final = sa.Table(
     "objects",
     metadata,
-    sa.Column("project", sa.String(255), sa.ForeignKey("projects.name"), primary_key=True),
-    sa.Column("kind", sa.String(64), primary_key=True),
-    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("project", name_type(), sa.ForeignKey("projects.name"), primary_key=True),
+    sa.Column("kind", name_type(64), primary_key=True),
+    sa.Column("name", name_type(), primary_key=True),
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("deleted", sa.Boolean, nullable=False),
     sa.Column("created", sa.BigInteger, nullable=False),
@@ -59,9 +65,9 @@ objects: Final = sa.Table(
 revisions: Final = sa.Table(
     "revisions",
     metadata,
-    sa.Column("project", sa.String(255), primary_key=True),
-    sa.Column("kind", sa.String(64), primary_key=True),
-    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("project", name_type(), primary_key=True),
+    sa.Column("kind", name_type(64), primary_key=True),
+    sa.Column("name", name_type(), primary_key=True),
     sa.Column("revision", sa.BigInteger, primary_key=True),
     sa.Column("action", sa.String(16), nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from tiffin.registry.database import seed
+from tiffin.registry.schema import seed
 
 revision = "0001"
 down_revision = None
@@ -18,6 +18,10 @@ def upgrade() -> None:
     seed(op.get_bind())
 
 
+def _name(length: int = 255) -> sa.types.TypeEngine[str]:
+    return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")
+
+
 def _create_registry() -> None:
     op.create_table(
         "registry_version",
@@ -26,7 +30,7 @@ def _create_registry() -> None:
     )
     op.create_table(
         "projects",
-        sa.Column("name", sa.String(255), primary_key=True),
+        sa.Column("name", _name(), primary_key=True),
         sa.Column("created", sa.BigInteger, nullable=False),
         sa.Column("created_by", sa.String(255), nullable=False),
         sa.Column("archived", sa.BigInteger),
@@ -34,9 +38,9 @@ def _create_registry() -> None:
     )
     op.create_table(
         "objects",
-        sa.Column("project", sa.String(255), sa.ForeignKey("projects.name"), primary_key=True),
-        sa.Column("kind", sa.String(64), primary_key=True),
-        sa.Column("name", sa.String(255), primary_key=True),
+        sa.Column("project", _name(), sa.ForeignKey("projects.name"), primary_key=True),
+        sa.Column("kind", _name(64), primary_key=True),
+        sa.Column("name", _name(), primary_key=True),
         sa.Column("revision", sa.BigInteger, nullable=False),
         sa.Column("deleted", sa.Boolean, nullable=False),
         sa.Column("created", sa.BigInteger, nullable=False),
@@ -45,9 +49,9 @@ def _create_registry() -> None:
     )
     op.create_table(
         "revisions",
-        sa.Column("project", sa.String(255), primary_key=True),
-        sa.Column("kind", sa.String(64), primary_key=True),
-        sa.Column("name", sa.String(255), primary_key=True),
+        sa.Column("project", _name(), primary_key=True),
+        sa.Column("kind", _name(64), primary_key=True),
+        sa.Column("name", _name(), primary_key=True),
         sa.Column("revision", sa.BigInteger, primary_key=True),
         sa.Column("action", sa.String(16), nullable=False),
         sa.Column("at", sa.BigInteger, nullable=False),

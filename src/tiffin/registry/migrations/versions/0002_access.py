@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from tiffin.registry.database import seed_access
+from tiffin.registry.schema import seed_access
 
 revision = "0002"
 down_revision = "0001"
