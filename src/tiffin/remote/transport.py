@@ -89,7 +89,8 @@ def new_request(
 ) -> httpcore.Request:
     """A request for a path that is encoded already."""
     url = httpcore.URL(scheme=address.scheme, host=address.host, port=address.port, target=address.prefix + target)
-    return httpcore.Request(method, url, headers=headers, content=body)
+    sized = [*headers, (b"content-length", str(len(body)).encode())] if body or method in {"POST", "PUT"} else headers
+    return httpcore.Request(method, url, headers=sized, content=body)
 
 
 class _Time(threading.local):
