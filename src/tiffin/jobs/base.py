@@ -11,15 +11,15 @@ from datetime import datetime
 
 from tiffin import clock
 from tiffin.errors import JobCancelled, JobFailed, JobTimeout, TiffinError
+from tiffin.jobs.ledger import JobLedger
 from tiffin.jobs.record import JobRecord, JobStatus, JobType, Outcome, Progress
-from tiffin.jobs.store import JobStore
 from tiffin.jobs.task import Task
 
 
 class Job:
     """One job. Handles are cheap: several may exist for one job."""
 
-    def __init__(self, record: JobRecord, store: JobStore, task: Task | None = None) -> None:
+    def __init__(self, record: JobRecord, store: JobLedger, task: Task | None = None) -> None:
         self._record = record
         self._store = store
         self._task = task

@@ -19,8 +19,8 @@ from msgspec.structs import replace
 
 from tiffin import clock
 from tiffin.errors import JobCancelled, StorageError, Unavailable
+from tiffin.jobs.ledger import JobLedger, Report
 from tiffin.jobs.record import JobRecord, JobStatus
-from tiffin.jobs.store import JobStore, Report
 from tiffin.jobs.task import Task, Work
 
 #: Seconds between two looks at the running jobs: progress is recorded and cancellation noticed this often.
@@ -34,7 +34,7 @@ EXIT_GRACE: Final = 5.0
 class LocalLauncher:
     """Runs jobs in threads and records them."""
 
-    def __init__(self, store: JobStore) -> None:
+    def __init__(self, store: JobLedger) -> None:
         self._store = store
         self._known: weakref.WeakValueDictionary[str, Task] = weakref.WeakValueDictionary()
         self.reset()

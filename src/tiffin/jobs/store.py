@@ -1,44 +1,33 @@
-"""The record of jobs: rows of the database, which every process that opens it can list.
-
-A job whose process is gone cannot say so itself: whoever looks at it next records it as failed. A process is gone
-when its host, looking at itself, has none of that number, or when no heartbeat came for LOST_AFTER.
-"""
+"""The record of jobs: rows of the database, which every process that opens it can list."""
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from tiffin import clock
 from tiffin.errors import NotFound
+from tiffin.jobs.ledger import Report, is_lost, lost
 from tiffin.jobs.record import JobRecord, JobStatus, JobType, Outcome, Progress
 from tiffin.registry.database import reading, writing
+from tiffin.registry.dialect import storable
 from tiffin.registry.tables import job_logs, jobs
-
-#: Microseconds without a heartbeat after which a job counts as lost.
-LOST_AFTER: Final = 120_000_000
 
 _LIVE: Final = [status.value for status in JobStatus if not status.is_final]
 
 
-class Report(NamedTuple):
-    """What a running job has to say: how far it is, and lines for its log with their instants."""
-
-    job: JobRecord
-    status: JobStatus
-    progress: Progress
-    lines: Sequence[tuple[int, str]] = ()
-
-
 class JobStore:
-    """The jobs of one database."""
+    """The jobs of one database.
 
-    def __init__(self, database: sa.Engine) -> None:
+    ``look``: processes of this machine that are gone are noticed. A service does not: its jobs are those of others,
+    and a host of the same name may be another one.
+    """
+
+    def __init__(self, database: sa.Engine, *, look: bool = True) -> None:
         self._database = database
+        self._look = look
 
     def add(self, record: JobRecord) -> None:
         """Record a job that is about to start."""
@@ -100,7 +89,7 @@ class JobStore:
                     rows_written=outcome.written,
                     rows_skipped=outcome.skipped,
                     rows_rejected=outcome.rejected,
-                    error=error or None,
+                    error=storable(error) or None,
                     **_progress(report),
                 )
             )
@@ -111,7 +100,7 @@ class JobStore:
             connection.execute(
                 jobs.update()
                 .where(jobs.c.id == record.id, jobs.c.state.in_(_LIVE), jobs.c.heartbeat <= record.heartbeat)
-                .values(state=JobStatus.FAILED.value, ended=clock.now(), error=reason)
+                .values(state=JobStatus.FAILED.value, ended=clock.now(), error=storable(reason))
             )
             row = connection.execute(sa.select(jobs).where(jobs.c.id == record.id)).mappings().one()
         return _record(row)
@@ -136,22 +125,7 @@ class JobStore:
 
     def _checked(self, record: JobRecord) -> JobRecord:
         """The record, failed if its process is gone."""
-        if record.status.is_final:
-            return record
-        silent = clock.now() - record.heartbeat > LOST_AFTER
-        if not silent and (record.host != socket.gethostname() or _is_alive(record.pid)):
-            return record
-        return self.fail(record, f"The process that ran the job (pid {record.pid} on {record.host}) ended before it.")
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True  # it exists, and belongs to somebody else
-    return True
+        return self.fail(record, lost(record)) if is_lost(record, look=self._look) else record
 
 
 def _append(connection: sa.Connection, report: Report) -> None:
@@ -161,7 +135,7 @@ def _append(connection: sa.Connection, report: Report) -> None:
     last = connection.execute(sa.select(sa.func.max(job_logs.c.seq)).where(of_job)).scalar()
     first = 0 if last is None else last + 1
     rows = [
-        {"job_id": report.job.id, "seq": first + number, "at": at, "line": line}
+        {"job_id": report.job.id, "seq": first + number, "at": at, "line": storable(line)}
         for number, (at, line) in enumerate(report.lines)
     ]
     connection.execute(job_logs.insert(), rows)

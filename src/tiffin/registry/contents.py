@@ -36,6 +36,17 @@ class ContentsDocument(msgspec.Struct, frozen=True):
     records: tuple[RecordDocument, ...]
 
 
+class ContentsAnswer(msgspec.Struct, frozen=True):
+    """What the registry service answers to a reader, whose ``view`` it names.
+
+    ``complete`` says that it is everything the reader may see, in place of what it held.
+    """
+
+    view: str
+    complete: bool
+    contents: ContentsDocument
+
+
 def to_document(contents: Contents) -> ContentsDocument:
     """The contents as what is encoded."""
     return ContentsDocument(contents.version, contents.projects, tuple(map(_document, contents.records)))
@@ -57,6 +68,14 @@ def decode(data: bytes) -> Contents:
         return from_document(msgspec.json.decode(data, type=ContentsDocument))
     except msgspec.MsgspecError as error:
         raise CorruptData(f"The state of a registry cannot be read: {error}.") from error
+
+
+def decode_answer(data: bytes) -> ContentsAnswer:
+    """The answer that JSON holds; CorruptData where it is not such."""
+    try:
+        return msgspec.json.decode(data, type=ContentsAnswer)
+    except msgspec.MsgspecError as error:
+        raise CorruptData(f"The answer of the registry service cannot be read: {error}.") from error
 
 
 def _document(record: Record) -> RecordDocument:

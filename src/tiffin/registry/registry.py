@@ -111,9 +111,10 @@ class Registry(RegistryReader):
         project: str | None = None,
         *,
         kind: type[Definition] | str | None = None,
+        allow_breaking: bool = True,
         by: str | None = None,
     ) -> Plan:
-        """Make an object again what an earlier revision left, as a new revision, whatever that breaks."""
+        """Make an object again what an earlier revision left, as a new revision; it may break what came since."""
         place = project or DEFAULT_PROJECT
         target = self._revision(name, revision, project, kind)
         if target.action == "delete":
@@ -126,6 +127,7 @@ class Registry(RegistryReader):
 
         def build(snapshot: Snapshot, at: int) -> tuple[Plan, Transaction]:
             planned = rules.rollback(snapshot, goal, place)
+            rules.check_allowed(planned, allow_breaking=allow_breaking)
             return planned, rules.transaction(snapshot, planned, [goal], by=by or author(), at=at)
 
         return self._commit(build)[0]

@@ -48,7 +48,7 @@ def search(snapshot: Snapshot, text: str, project: str | None = None) -> list[Fe
             for feature in table.features:
                 score = _score(words, table, feature)
                 if score is not None:
-                    info = _info(name, table, feature)
+                    info = describe(name, table, feature)
                     found.append((-score, str(info.ref), info))
     return [info for _, _, info in sorted(found, key=lambda each: each[:2])]
 
@@ -76,7 +76,8 @@ def _texts(table: FeatureTable, feature: Feature) -> Iterator[str]:
             yield from (key, value)
 
 
-def _info(project: str, table: FeatureTable, feature: Feature) -> FeatureInfo:
+def describe(project: str, table: FeatureTable, feature: Feature) -> FeatureInfo:
+    """A feature, with what its table says of it."""
     return FeatureInfo(
         project=project,
         feature_table=table.name,

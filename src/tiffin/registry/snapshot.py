@@ -109,6 +109,10 @@ class Snapshot:
         """
         return resolve.select(self, refs, project, managed_root=str(managed_root), root=str(root))
 
+    def contents(self) -> Contents:
+        """All that it holds, as it was loaded."""
+        return Contents(self.version, tuple(self.projects.values()), tuple(self.records()))
+
     # For the registry itself: nothing of this is copied, so nothing of it may be changed
 
     def record(self, key: Key) -> Record | None:

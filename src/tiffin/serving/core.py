@@ -1,0 +1,155 @@
+"""The registry service: everything that clients do with a registry, over HTTP.
+
+JSON in and out; integers are exact. Errors are ``{"code", "message", "field", "hint", "request_id"}``. ``?`` marks
+parameters of the query, and ``{}`` a body. Lists come in pages: ``limit`` and ``cursor`` in, ``{"items",
+"next_cursor"}`` out; ``label=KEY=VALUE`` may stand several times. The whole is described by OpenAPI at ``/schema``.
+
+::
+
+    GET    /health                                        200 while reads are answered
+    GET    /ready                                         503 while the database is away
+    GET    /metrics                                       Prometheus
+    GET    /schema  /schema/openapi.json                  OpenAPI
+    /api/v1
+    GET    /whoami                                        who the caller is, and its roles
+    GET    /version                                       {"version", "view"}: cheap, for readers that poll
+    GET    /contents ?since ?view                         what changed since then, of what the caller may read
+    GET    /dump                                          the whole history, as JSON lines
+    GET    /search ?text ?project ?limit ?cursor          features by the words that describe them
+    GET    /projects ?archived ?limit ?cursor             those that the caller may read
+    POST   /projects {"name"}
+    POST   /projects/P/archive
+    POST   /projects/P/plan {"objects"}                   what an apply would change
+    POST   /projects/P/apply {"objects", "allow_breaking"}
+    GET    /projects/P/features ?entity ?label ?limit ?cursor
+    /projects/P/entities   /projects/P/feature-tables   /projects/P/feature-services
+    GET    /  ?label ?limit ?cursor
+    GET    /NAME ?revision
+    DELETE /NAME ?allow_breaking
+    GET    /NAME/history
+    GET    /NAME/diff ?a ?b
+    POST   /NAME/rollback {"revision", "allow_breaking"}
+    /api/v1/jobs
+    GET    /  ?project ?table ?include_terminated ?limit ?cursor
+    POST   /  {a job that is about to start}
+    GET    /ID
+    GET    /ID/log
+    POST   /ID/cancel
+    POST   /ID/finish {"report", "outcome", "error"}
+    POST   /ID/fail {"heartbeat", "reason"}
+    PUT    /ID/output {"uri"}
+    POST   /reports {"reports"}                           progress of running jobs; tells which should stop
+
+Changes name their author with ``by`` (in the body, or the query of DELETE), which counts where access control is off;
+where it is on, it is the caller's own name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final
+
+from litestar import Litestar, Request, Router
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+
+from tiffin._version import __version__
+from tiffin.config import Config
+from tiffin.errors import NameWarning
+from tiffin.registry.access import Principal
+from tiffin.serving import core_contents, core_definitions, core_health
+from tiffin.serving.core_changes import Changes
+from tiffin.serving.core_edge import Edge
+from tiffin.serving.core_errors import ErrorAnswers
+from tiffin.serving.core_jobs import Jobs
+from tiffin.serving.core_projects import Projects
+from tiffin.serving.core_search import Search
+from tiffin.serving.core_state import Core
+from tiffin.serving.guard import OPEN, Guard, principal_of, ruled
+from tiffin.serving.logs import AccessLog
+from tiffin.serving.tracing import open_tracing
+
+#: Requests that wait for the database at once, each in a thread; more wait for a thread.
+THREADS: Final = 32
+_CONTROLLERS: Final = (
+    core_contents.Reading,
+    Search,
+    Projects,
+    Changes,
+    core_definitions.Entities,
+    core_definitions.FeatureTables,
+    core_definitions.FeatureServices,
+    Jobs,
+)
+
+
+def create_app(config: Config | Mapping[str, Any]) -> Edge:
+    """The service as an ASGI application, which opens its database when its lifespan begins."""
+    options = config if isinstance(config, Config) else Config(config)
+    core = Core(options)
+    tracing = open_tracing("tiffin-core", options.get("trace_endpoint"), options.getfloat("trace_share"))
+    application = Litestar(
+        route_handlers=[
+            core_health.watching(metrics_auth=options.getboolean("metrics_auth")),
+            Router("/api/v1", route_handlers=[*_CONTROLLERS]),
+        ],
+        dependencies={
+            "core": Provide(lambda: core, sync_to_thread=False),
+            "principal": Provide(_principal, sync_to_thread=False),
+        },
+        guards=[Guard(core.gate)],
+        before_request=_check_media_type,
+        exception_handlers=ErrorAnswers(core).handlers,
+        lifespan=[_lifespan(core, tracing.close)],
+        openapi_config=_openapi(),
+        request_max_body_size=options.getint("serving_max_body"),
+        logging_config=None,
+    )
+    seconds = options.getfloat("core_timeout")
+    return Edge(application, core.metrics, AccessLog.of(options, 1.0), tracing, seconds=seconds)
+
+
+def _principal(request: Request[Any, Any, Any]) -> Principal:
+    return principal_of(request)
+
+
+async def _check_media_type(request: Request[Any, Any, Any]) -> None:
+    """Refuse a body of another type than JSON, before it is read."""
+    takes_body = "data" in request.route_handler.parsed_fn_signature.parameters
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if takes_body and given not in {"application/json", ""}:
+        raise HTTPException(detail=f"The body is of type {given!r}; it must be application/json.", status_code=415)
+
+
+def _lifespan(core: Core, close_tracing: Callable[[], None]) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        # Known names are warned of where they are declared, by the client; here nobody would read it.
+        warnings.filterwarnings("ignore", category=NameWarning)
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="tiffin-core"))
+        await loop.run_in_executor(None, core.start)
+        try:
+            yield
+        finally:
+            await loop.run_in_executor(None, core.close)
+            await loop.run_in_executor(None, close_tracing)
+
+    return lifespan
+
+
+def _openapi() -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="Tiffin core",
+        version=__version__,
+        description="The registry service of Tiffin: definitions, their history, and jobs.",
+        use_handler_docstrings=True,
+        render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
+        openapi_router=Router("/schema", route_handlers=[], opt=ruled(OPEN)),
+    )

@@ -1,0 +1,70 @@
+"""The routes of projects."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from litestar import Controller
+
+from tiffin.registry.access import Principal, Role
+from tiffin.registry.base import ProjectRecord
+from tiffin.serving.core_definitions import By
+from tiffin.serving.core_page import USUAL, Cursor, Limit, Page, page
+from tiffin.serving.core_routes import answers
+from tiffin.serving.core_state import Core
+from tiffin.serving.rules import Rule
+
+
+class NewProject(msgspec.Struct, forbid_unknown_fields=True):
+    """A project to be made; ``by`` claims who asks, where the service does not know."""
+
+    name: Annotated[str, msgspec.Meta(max_length=255)]
+    by: By = ""
+
+
+class Named(msgspec.Struct):
+    """The project that changed."""
+
+    name: str
+
+
+class Claim(msgspec.Struct, forbid_unknown_fields=True):
+    """Who asks, where the service does not know."""
+
+    by: By = ""
+
+
+class Projects(Controller):
+    """Projects, of which each caller sees those that it may read."""
+
+    path = "/projects"
+    tags = ["projects"]
+
+    @answers("GET", "/", Rule(Role.READER, "list projects", "handler"))
+    def list_projects(
+        self, core: Core, principal: Principal, limit: Limit = USUAL, cursor: Cursor = None, archived: bool = False
+    ) -> Page[ProjectRecord]:
+        """The projects that are not archived, by name; the others, too, where that is asked for."""
+        projects = core.snapshot().projects
+        found = [
+            projects[name]
+            for name in sorted(projects)
+            if principal.allows(name, Role.READER) and (archived or projects[name].archived is None)
+        ]
+        return page(found, lambda each: each.name, str, limit, cursor)
+
+    @answers("POST", "/", Rule(Role.WRITER, "create project", "handler"), status=201)
+    def create_project(self, core: Core, principal: Principal, data: NewProject) -> Named:
+        """Make a project."""
+        core.gate.require(principal, data.name, Role.WRITER, action="create project")
+        core.registry.create_project(data.name, by=core.author(principal, data.by))
+        core.metrics.change(data.name, "create project")
+        return Named(data.name)
+
+    @answers("POST", "/{project:str}/archive", Rule(Role.ADMIN, "archive project"))
+    def archive_project(self, core: Core, principal: Principal, project: str, data: Claim | None = None) -> Named:
+        """Make a project read-only and hide it from lists, for good."""
+        core.registry.archive_project(project, by=core.author(principal, data.by if data is not None else ""))
+        core.metrics.change(project, "archive project")
+        return Named(project)
