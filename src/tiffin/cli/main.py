@@ -45,6 +45,8 @@ COMMANDS: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
     "Operate": (
         ("jobs", "tiffin.cli.jobs:app", "Work that ran or is running."),
         ("registry", "tiffin.cli.registry:app", "Schema, backup and history of the registry."),
+        ("token", "tiffin.cli.token:app", "Tokens with which callers show the services who they are."),
+        ("audit", "tiffin.cli.audit:app", "Who changed what, and who was denied."),
         ("config", "tiffin.cli.config:app", "Options, and where each came from."),
         ("version", "tiffin.cli.version:app", "Versions of Tiffin and of what it stands on."),
     ),

@@ -27,6 +27,7 @@ from tiffin.registry.database import reading, writing
 REMEMBERED: Final = 7 * 86_400 * 1_000_000
 #: Letters that neither e-mail addresses nor subjects of issuers are told apart by: no ``@`` and no ``:``.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_ID: Final = re.compile(r"[0-9a-f]{1,12}")
 #: Whom other principals are called by.
 _TAKEN: Final = frozenset({"anonymous", "tiffin"})
 
@@ -201,9 +202,9 @@ def _token(row: sa.Row[Any]) -> Token:
 
 
 def _unknown(token_id: str) -> NotFound:
-    return NotFound(
-        f"There is no token with the id {token_id[:64]!r}.", field="id", hint="`tiffin token list` shows the ids."
-    )
+    # What is no id may be a token, given by mistake: it is not repeated.
+    named = f"the id {token_id!r}" if _ID.fullmatch(token_id) else "that id"
+    return NotFound(f"There is no token with {named}.", field="id", hint="`tiffin token list` shows the ids.")
 
 
 def _iso(micros: int | None) -> str | None:
