@@ -26,6 +26,7 @@ def training_set(
 ) -> tuple[list[str], Batches]:
     """The tables of a request and what answers it; everything that can be wrong with it is raised here."""
     selections, columns = workspace.snapshot().select(refs, project, **workspace.places)
+    workspace.check_histories(selection.table for selection in selections)
     if isinstance(entity_source, FileSource):
         place = absolute(entity_source.file_url, str(workspace.config.root))
         entity_source = replace(entity_source, file_url=place)
@@ -43,6 +44,7 @@ def training_set(
 def known_keys(workspace: Workspace, refs: Refs, project: str, at: int) -> tuple[list[str], Batches]:
     """As :func:`training_set`, for every key that the tables know at an instant."""
     selections, columns = workspace.snapshot().select(refs, project, **workspace.places)
+    workspace.check_histories(selection.table for selection in selections)
     engine, budget = workspace.engine, workspace.memory_budget
     for selection in selections:
         engine.check(selection)

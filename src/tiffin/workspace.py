@@ -1,6 +1,6 @@
-"""Workspace: what one embedded client stands on, each part opened when it is first needed.
+"""Workspace: what one client or service stands on, each part opened when it is first needed.
 
-The folder ``home`` holds::
+Which parts are services is told by :mod:`tiffin.deployment`. Of the others the folder ``home`` holds::
 
     registry.db     definitions and jobs (SQLite)
     online/         the online store (LMDB)
@@ -13,27 +13,28 @@ The folder ``home`` holds::
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
 
-from tiffin import plugins
+from tiffin import deployment, plugins
 from tiffin.config import Config
+from tiffin.definitions.feature_table import FeatureTable
 from tiffin.definitions.schema import TableSchema
-from tiffin.errors import Unsupported
-from tiffin.options import names_server, option_named
+from tiffin.deployment import check_servers
+from tiffin.registry.resolve import absolute
 
 if TYPE_CHECKING:
     from tiffin.ingest.materialize import Route
     from tiffin.jobs.local import LocalLauncher
+    from tiffin.jobs.remote import RemoteJobStore
     from tiffin.jobs.store import JobStore
     from tiffin.offline.base import OfflineEngine
     from tiffin.online.base import OnlineStore
     from tiffin.registry.registry import Registry
+    from tiffin.registry.remote import RemoteRegistry
     from tiffin.registry.snapshot import Snapshot
+    from tiffin.remote.http import Connection
 
-#: Options that name servers which this version does not speak to.
-_SERVERS: Final = ("core_url", "serving_url", "job_service_url", "redis_host", "spark_launcher")
 _SECOND: Final = 1_000_000
 
 
@@ -48,15 +49,30 @@ class Workspace:
         self._retired: list[OnlineStore] = []
 
     @property
-    def registry(self) -> Registry:
+    def core(self) -> Connection | None:
+        """The registry service, None where definitions are in a database that this process opens."""
+        from tiffin.remote.services import core_connection
+
+        return self._part("core", lambda: core_connection(self.config)) if deployment.has_core(self.config) else None
+
+    @property
+    def serving(self) -> Connection | None:
+        """The online service, None where this process reads the online store."""
+        from tiffin.remote.services import online_connection
+
+        has_it = deployment.has_serving(self.config)
+        return self._part("serving", lambda: online_connection(self.config)) if has_it else None
+
+    @property
+    def registry(self) -> Registry | RemoteRegistry:
         """The definitions."""
-        part: Registry = self._part("registry", self._open_registry)
+        part: Registry | RemoteRegistry = self._part("registry", self._open_registry)
         return part
 
     @property
-    def jobs(self) -> JobStore:
+    def jobs(self) -> JobStore | RemoteJobStore:
         """The record of jobs."""
-        part: JobStore = self._part("jobs", self._open_jobs)
+        part: JobStore | RemoteJobStore = self._part("jobs", self._open_jobs)
         return part
 
     @property
@@ -74,7 +90,10 @@ class Workspace:
 
     @property
     def store(self) -> OnlineStore:
-        """The online store; opened anew where it was deleted or replaced meanwhile."""
+        """The online store; opened anew where it was deleted or replaced meanwhile.
+
+        Unsupported where services are named and the store that they read is not.
+        """
         from tiffin.online.base import Replaceable
 
         part: OnlineStore = self._part("store", self._open_store)
@@ -86,6 +105,11 @@ class Workspace:
                     self._parts["store"] = self._open_store()
             return self.store
         return part
+
+    @property
+    def has_store(self) -> bool:
+        """Whether this process may write to the online store itself."""
+        return deployment.online_uri(self.config) is not None
 
     @property
     def route(self) -> Route:
@@ -103,15 +127,25 @@ class Workspace:
     @property
     def places(self) -> dict[str, Any]:
         """Where managed tables are, and from where relative paths of sources are meant."""
-        return {"managed_root": self.home / "offline", "root": self.config.root}
+        root = self.config.root
+        return {"managed_root": absolute(deployment.managed_root(self.config), str(root)), "root": root}
 
     def snapshot(self) -> Snapshot:
         """The definitions as they are, at most a second old."""
         return self.registry.snapshot()
 
     def table(self, name: str, project: str) -> TableSchema:
-        """One table as plain data."""
-        return self.snapshot().schema(name, project, **self.places)
+        """One table as plain data, whose history may be written and read; see :meth:`check_histories`."""
+        table = self.snapshot().schema(name, project, **self.places)
+        self.check_histories([table])
+        return table
+
+    def check_histories(self, tables: Iterable[TableSchema]) -> None:
+        """Raise FailedPrecondition for a table whose history each machine would keep for itself."""
+        snapshot = self.snapshot()
+        for table in tables:
+            if snapshot.peek(FeatureTable, table.name, table.project).batch_source is None:
+                deployment.check_history(self.config, table.label())
 
     def folder(self, option: str, name: str) -> str:
         """The place that an option names, else a folder of that name in ``home``."""
@@ -122,7 +156,7 @@ class Workspace:
         with self._lock:
             parts, self._parts = self._parts, {}
             retired, self._retired = self._retired, []
-        for name in ("launcher", "store", "engine", "jobs_database", "registry"):
+        for name in ("launcher", "store", "engine", "jobs_database", "registry", "serving", "core"):
             part = parts.get(name)
             if part is not None:
                 part.dispose() if name == "jobs_database" else part.close()
@@ -130,35 +164,46 @@ class Workspace:
             store.close()
 
     def _open_store(self) -> OnlineStore:
-        uri = self.config.get("online_store") or f"lmdb://{quote(str(self.home / 'online'))}"
+        uri = deployment.online_uri(self.config)
+        if uri is None:
+            raise deployment.no_store(self.config)
         store: OnlineStore = plugins.resolve("online", uri)(uri)
         return store
 
-    def _open_registry(self) -> Registry:
+    def _open_registry(self) -> Registry | RemoteRegistry:
+        if self.core is not None:
+            from tiffin.registry.remote import RemoteRegistry
+
+            return RemoteRegistry(self.core)
         from tiffin.registry.registry import Registry
 
-        url = self.config.get("registry") or self._own_database
-        return Registry(plugins.resolve("registry", url)(url))
+        url = deployment.registry_url(self.config)
+        opened = plugins.resolve("registry", url)
+        if self.config.getboolean("registry_auto_migrate"):
+            return Registry(opened(url))
+        return Registry(opened(url, migrate=False))
 
-    def _open_jobs(self) -> JobStore:
-        """The record of jobs in the registry's database, or in the home's own where the registry has none."""
+    def _open_jobs(self) -> JobStore | RemoteJobStore:
+        """The record of jobs beside the definitions, or in the home's own database where that place takes none."""
+        if self.core is not None:
+            from tiffin.jobs.remote import RemoteJobStore
+
+            return RemoteJobStore(self.core)
         from tiffin.jobs.store import JobStore
         from tiffin.registry.database import open_database
+        from tiffin.registry.registry import Registry
         from tiffin.registry.sql import SqlRegistry
 
-        store = self.registry.store
-        if isinstance(store, SqlRegistry):
-            return JobStore(store.engine)
-        return JobStore(self._part("jobs_database", lambda: open_database(self._own_database)))
+        registry = self.registry
+        if isinstance(registry, Registry) and isinstance(registry.store, SqlRegistry):
+            return JobStore(registry.store.engine)
+        own = deployment.home_database(self.config)
+        return JobStore(self._part("jobs_database", lambda: open_database(own)))
 
     def _open_launcher(self) -> LocalLauncher:
         from tiffin.jobs.local import LocalLauncher
 
         return LocalLauncher(self.jobs)
-
-    @property
-    def _own_database(self) -> str:
-        return f"sqlite:///{quote(str(self.home / 'registry.db'))}"
 
     def _part(self, name: str, opened: Callable[[], Any]) -> Any:
         part = self._parts.get(name)
@@ -170,15 +215,4 @@ class Workspace:
         return part
 
 
-def check_servers(config: Config) -> None:
-    """Raise Unsupported where an option names a server that this version does not speak to."""
-    if config.getboolean("embedded"):
-        return
-    for name in _SERVERS:
-        if names_server(option_named(name), config.get(name)):
-            raise Unsupported(
-                f"Option {name!r} ({config.origin(name)}) names a server; this version has the embedded store only, "
-                f"which keeps registry, offline and online stores under one folder.",
-                field=name,
-                hint="Leave it out, or set embedded=true (TIFFIN_EMBEDDED=true) to run the program on this machine.",
-            )
+__all__ = ["Workspace", "check_servers"]

@@ -29,6 +29,7 @@ from tiffin.errors import (
     JobFailed,
     NotFound,
     StaleStoreWarning,
+    TiffinWarning,
     Unsupported,
 )
 from tiffin.jobs import IngestionJob, JobStatus, RetrievalJob
@@ -306,7 +307,7 @@ def test_projects_are_apart(client: Client) -> None:
         client.set_project("no spaces")
 
 
-def test_servers_are_refused_unless_embedded(
+def test_embedded_leaves_the_servers_of_a_program_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     servers = {
@@ -318,8 +319,6 @@ def test_servers_are_refused_unless_embedded(
         "redis_host": "redis:6379",
         "historical_feature_output_location": str(tmp_path / "historical"),
     }
-    with pytest.raises(Unsupported, match=r"'core_url'.*embedded"):
-        Client(servers, home=str(tmp_path / "home"))
     with caplog.at_level(logging.WARNING):
         client = Client(servers, home=str(tmp_path / "home"), embedded=True)
     assert "core:6565" in caplog.text
@@ -327,6 +326,17 @@ def test_servers_are_refused_unless_embedded(
     assert Client(servers, home=str(tmp_path / "home")).list_entities() == []
     client.apply(DRIVER)
     assert [entity.name for entity in client.list_entities()] == ["driver_id"]
+
+
+def test_a_launcher_of_spark_is_accepted_and_said_to_have_no_effect(tmp_path: Path) -> None:
+    with pytest.warns(TiffinWarning, match="'k8s'.*in this process"):
+        client = Client(home=str(tmp_path / "home"), spark_launcher="k8s", spark_k8s_namespace="spark-operator")
+    assert client.list_entities() == []
+
+
+def test_a_service_that_is_not_spoken_to_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Unsupported, match="job_service_url"):
+        Client(home=str(tmp_path / "home"), job_service_url="jobs:6568")
 
 
 def test_one_client_in_several_threads(client: Client) -> None:

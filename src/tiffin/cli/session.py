@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from tiffin.client import Client
     from tiffin.config import Config
+    from tiffin.registry.base import RegistryStore
     from tiffin.registry.registry import Registry
+    from tiffin.registry.remote import RemoteRegistry
     from tiffin.workspace import Workspace
 
 _Project = Annotated[
@@ -67,17 +69,30 @@ class Session:
     @cached_property
     def workspace(self) -> Workspace:
         """The parts of the store, for commands that go below the client."""
-        from tiffin.config import Config
         from tiffin.workspace import Workspace, check_servers
 
-        config = Config(self.options)
-        check_servers(config)
-        return Workspace(config)
+        check_servers(self.config)
+        return Workspace(self.config)
 
     @property
-    def registry(self) -> Registry:
+    def registry(self) -> Registry | RemoteRegistry:
         """The registry of all projects; ``place`` is the one that is meant."""
         return self.workspace.registry
+
+    @property
+    def registry_store(self) -> RegistryStore:
+        """What keeps the registry; FailedPrecondition where that is known to a service alone."""
+        from tiffin.errors import FailedPrecondition
+        from tiffin.registry.registry import Registry
+
+        registry = self.registry
+        if isinstance(registry, Registry):
+            return registry.store
+        raise FailedPrecondition(
+            "The registry is a service (option core_url), whose database is not reached from here.",
+            field="core_url",
+            hint="Run the command where the service runs, with its option registry.",
+        )
 
     @property
     def place(self) -> str:

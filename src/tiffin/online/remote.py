@@ -1,0 +1,224 @@
+"""Questions to the online service, and its answers as columns: the same that :class:`ReadPlan` gives in process.
+
+JSON has fewer types than Python. What it lacks goes as text (bytes as base64, instants as RFC 3339, and what no entity
+can be as its repr), and when the answer has told the entities' types, each value that was given is coerced as in
+process. So a text that only looks like the right one on its way is refused here.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from tiffin import clock
+from tiffin.definitions.feature_service import FeatureService
+from tiffin.definitions.schema import Column
+from tiffin.errors import InvalidArgument, InvalidReference
+from tiffin.online.keys import Coercion, is_null
+from tiffin.online.read import NOW_FIELD, Columns, OnlineColumns, Rows, Status
+from tiffin.refs import FeatureRef
+from tiffin.types import ValueType
+
+PATH: Final = "/v1/features/online"
+#: Rows of one request; more are asked for in several. Services allow so many unless they are told otherwise.
+ROWS_AT_ONCE: Final = 10_000
+
+Refs = str | FeatureService | Sequence[str | FeatureRef]
+
+_BYTES: Final = frozenset({ValueType.BYTES, ValueType.BYTES_LIST})
+_FLOATS: Final = frozenset({ValueType.FLOAT, ValueType.DOUBLE, ValueType.FLOAT_LIST, ValueType.DOUBLE_LIST})
+_SPECIAL_FLOATS: Final = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+#: The integers that msgspec writes.
+_LEAST, _GREATEST = -(1 << 63), (1 << 64) - 1
+_FINITE: Final = frozenset({float, type(None)})
+
+
+class EntityColumn(msgspec.Struct):
+    """The keys that the service understood."""
+
+    name: str
+    type: str
+    values: list[Any]
+
+
+class FeatureColumn(msgspec.Struct):
+    """One feature of every row; instants are UTC microseconds, None where nothing was found."""
+
+    name: str
+    type: str
+    values: list[Any]
+    statuses: list[Status]
+    event_timestamps: list[int | None]
+
+
+class AnswerMetadata(msgspec.Struct):
+    """What holds for a whole answer."""
+
+    rows: int
+
+
+class OnlineAnswer(msgspec.Struct):
+    """The body of an answer of the online service."""
+
+    metadata: AnswerMetadata
+    entities: list[EntityColumn]
+    features: list[FeatureColumn]
+
+
+class Question:
+    """One request of a caller: the bodies that ask it, and what was given, to be coerced when types are known."""
+
+    def __init__(self, refs: Refs, entities: Rows | Columns, project: str) -> None:
+        self._head = {"project": project, **_asked(refs)}
+        self._given: dict[str, Sequence[Any]] = {}
+        self._rows: list[dict[str, Any]] | None = None
+        if isinstance(entities, list | tuple):
+            self._take_rows(entities)
+        elif isinstance(entities, Mapping):
+            self._given = {str(name): _as_list(column) for name, column in entities.items()}
+        else:
+            raise InvalidArgument(
+                f"entity_rows must be a list of mappings, got {type(entities).__name__}.", field="entity_rows"
+            )
+
+    def bodies(self) -> Iterator[bytes]:
+        """The bodies of the requests, one for up to ROWS_AT_ONCE rows."""
+        if self._rows is not None:
+            yield self._encoded({"entity_rows": self._rows})
+            return
+        columns = {name: _told(name, column) for name, column in self._given.items()}
+        lengths = {len(column) for column in columns.values() if isinstance(column, list)}
+        count = max(lengths, default=0)
+        if len(lengths) > 1 or count <= ROWS_AT_ONCE:
+            yield self._encoded({"entities": columns})
+            return
+        for first in range(0, count, ROWS_AT_ONCE):
+            part = {name: column[first : first + ROWS_AT_ONCE] for name, column in columns.items()}
+            yield self._encoded({"entities": part})
+
+    def answered(self, answers: Sequence[OnlineAnswer]) -> OnlineColumns:
+        """The answers to all bodies as one; InvalidArgument where a value is not of its entity's type."""
+        first = answers[0]
+        types = {column.name: ValueType[column.type] for column in first.entities}
+        entities: dict[str, Sequence[Any]] = {
+            name: Coercion(Column(name, dtype, name)).column(self._given[name])
+            if name in self._given
+            else _decoded(dtype, [value for answer in answers for value in _entity(answer, name)])
+            for name, dtype in types.items()
+        }
+        dtypes = tuple(ValueType[column.type] for column in first.features)
+        features = list(zip(*(answer.features for answer in answers), strict=True))
+        return OnlineColumns(
+            entities=entities,
+            entity_types=types,
+            names=tuple(column.name for column in first.features),
+            dtypes=dtypes,
+            values=[
+                _decoded(dtype, _joined(part.values for part in parts))
+                for dtype, parts in zip(dtypes, features, strict=True)
+            ],
+            statuses=[_joined(part.statuses for part in parts) for parts in features],
+            event_times=[_joined(part.event_timestamps for part in parts) for parts in features],
+            rows=sum(answer.metadata.rows for answer in answers),
+        )
+
+    def _take_rows(self, rows: Sequence[Any]) -> None:
+        for row in rows:
+            if not isinstance(row, Mapping):
+                raise InvalidArgument(f"An entity row must be a mapping, got {row!r}.", field="entity_rows")
+        if not rows:
+            self._rows = []
+            return
+        names = [name for name in rows[0] if isinstance(name, str) and name != NOW_FIELD]
+        if all(name in row for row in rows for name in names):
+            self._given = {name: [row[name] for row in rows] for name in names}
+            if any(NOW_FIELD in row for row in rows):
+                self._given[NOW_FIELD] = [row.get(NOW_FIELD) for row in rows]
+            return
+        # Some name is missing from some row. Whether it is needed, only the service can tell.
+        self._rows = [{str(name): _told(str(name), [value])[0] for name, value in row.items()} for row in rows]
+
+    def _encoded(self, entities: Mapping[str, Any]) -> bytes:
+        try:
+            return msgspec.json.encode({**self._head, **entities})
+        except UnicodeEncodeError as error:
+            raise InvalidArgument(f"The key {error.object!r} is not a Unicode text: {error.reason}.") from None
+
+
+def _asked(refs: Refs) -> dict[str, Any]:
+    """What is asked for, in the words of the service."""
+    if isinstance(refs, str):
+        return {"features": [refs]} if ":" in refs else {"feature_service": refs}
+    wanted = refs.refs if isinstance(refs, FeatureService) else list(refs)
+    if not wanted:
+        raise InvalidReference("No features were asked for.", field="features", hint="Name at least one.")
+    return {"features": [str(ref if isinstance(ref, FeatureRef) else FeatureRef.from_str(ref)) for ref in wanted]}
+
+
+def _as_list(column: Any) -> Any:
+    """A column as a list; what is none stays as it is, for the service to refuse where it is needed."""
+    return list(column) if hasattr(column, "__len__") and not isinstance(column, str | bytes | Mapping) else column
+
+
+def _told(name: str, column: Any) -> Any:
+    """A column of a caller's values as JSON can hold them."""
+    if not isinstance(column, list):
+        return _plain(column)
+    if name == NOW_FIELD:
+        return [None if is_null(value) else clock.to_iso(clock.to_micros(value, field=name)) for value in column]
+    if set(map(type, column)) <= {str}:
+        return column
+    return [_plain(value) for value in column]
+
+
+def _plain(value: Any) -> Any:
+    if is_null(value):
+        return None
+    match value:
+        case str():
+            return str(value)
+        case bool() | np.bool_():
+            return bool(value)
+        case int() | np.integer():
+            return int(value) if _LEAST <= value <= _GREATEST else str(value)
+        case float() | np.floating():
+            return float(value) if np.isfinite(value) else repr(value)
+        case bytes() | bytearray() | memoryview():
+            return base64.b64encode(value).decode()
+        case np.datetime64():
+            return str(value.astype("datetime64[us]"))
+        case datetime() | date():
+            return value.isoformat()
+    return repr(value)
+
+
+def _entity(answer: OnlineAnswer, name: str) -> list[Any]:
+    return next(column.values for column in answer.entities if column.name == name)
+
+
+def _joined(parts: Iterable[list[Any]]) -> list[Any]:
+    first, *rest = parts
+    return [*first, *(item for part in rest for item in part)] if rest else first
+
+
+def _decoded(dtype: ValueType, values: list[Any]) -> list[Any]:
+    """A column as its type has it: JSON has neither bytes nor all floats."""
+    one: Callable[[str], Any]
+    if dtype in _BYTES:
+        one = base64.b64decode
+    elif dtype in _FLOATS and not _FINITE.issuperset(map(type, values)):
+        one = _SPECIAL_FLOATS.__getitem__
+    else:
+        return values
+    if dtype.is_list:
+        return [None if items is None else [_restored(one, item) for item in items] for items in values]
+    return [_restored(one, value) for value in values]
+
+
+def _restored(one: Callable[[str], Any], value: Any) -> Any:
+    return one(value) if type(value) is str else value
