@@ -276,3 +276,11 @@ def test_buckets_are_listed_alike() -> None:
 )
 def test_locations_have_one_spelling(url: str, expected: str) -> None:
     assert normalise(url) == expected
+
+
+@pytest.mark.parametrize("url", ["http://host/a", "HTTPS://host/a/*.parquet", "ftp://host/a", "hdfs://host/a", "x://y"])
+def test_a_server_that_is_no_bucket_is_refused_before_it_is_asked(url: str) -> None:
+    with pytest.raises(Unsupported, match="paths and buckets") as refused:
+        lake.snapshot(source(url))
+    assert refused.value.field == "file_url"
+    assert refused.value.hint

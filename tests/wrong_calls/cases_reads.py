@@ -88,6 +88,18 @@ QUESTIONS = [
         ("event_timestamp",),
     ),
     Wrong(
+        "questions on a web server",
+        lambda w: w.client.get_historical_features(RATING, "http://127.0.0.1:9/asked.csv"),
+        Unsupported,
+        ("not http://", "Download the files first"),
+    ),
+    Wrong(
+        "an answer to a web server",
+        lambda w: w.client.get_historical_features(RATING, asked(), "http://127.0.0.1:9/out"),
+        Unsupported,
+        ("not http://",),
+    ),
+    Wrong(
         "an answer on top of another file",
         lambda w: w.client.get_historical_features(RATING, asked(), str(w.files)),
         AlreadyExists,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from tests.wrong_calls.world import Wrong, at, batch
 from tiffin import Client, errors
-from tiffin.errors import Conflict, InvalidArgument, InvalidConfig, InvalidData, NotFound
+from tiffin.errors import Conflict, InvalidArgument, InvalidConfig, InvalidData, NotFound, Unsupported
 
 
 def ahead(**span: int) -> list[datetime]:
@@ -136,14 +136,20 @@ CALLS = [
     Wrong(
         "a bucket of an unknown kind",
         lambda w: w.client.ingest("trips", "paper://desk/x.parquet"),
-        InvalidArgument,
-        ("paper", "gs:// or s3://"),
+        Unsupported,
+        ("paper", "gs://, s3://"),
     ),
     Wrong(
         "a bucket that is more than a URI",
         lambda w: w.client.ingest("trips", "github://desk/x.parquet"),
-        InvalidArgument,
-        ("github", "gs:// or s3://"),
+        Unsupported,
+        ("github", "gs://, s3://"),
+    ),
+    Wrong(
+        "files of a web server",
+        lambda w: w.client.ingest("trips", "https://127.0.0.1:9/x.parquet"),
+        Unsupported,
+        ("not https://", "Download the files first"),
     ),
     Wrong(
         "writing to a project that is not there",

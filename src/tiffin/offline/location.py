@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from tiffin.errors import InvalidArgument, MissingDependency, StorageError
+from tiffin.errors import InvalidArgument, MissingDependency, StorageError, Unsupported
 
 #: Endings that make a file of a folder a Parquet file. A path or glob that names files needs none.
 PARQUET_SUFFIXES: Final = (".parquet", ".parq", ".pq")
@@ -28,6 +28,8 @@ _GLOB: Final = re.compile(r"[*?\[]")
 _WHOLE_FOLDER: Final = re.compile(r"(/\*{1,2})+$")
 _ALIASES: Final = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
 _EXTRAS: Final = {"gs": "gcs", "s3": "s3"}
+#: Where files are read and written, besides paths: what every library below us speaks alike.
+_BUCKETS: Final = ("gs", "s3", "az", "abfs", "abfss")
 
 
 class Found(NamedTuple):
@@ -42,7 +44,8 @@ class Found(NamedTuple):
 def normalise(url: str) -> str:
     """The one spelling of a location: absolute local path or URI, without a trailing slash.
 
-    A trailing ``/*`` or ``/**`` says no more than the folder itself and is dropped; other globs are kept.
+    A trailing ``/*`` or ``/**`` says no more than the folder itself and is dropped; other globs are kept. Unsupported
+    for what is neither a path nor on a bucket, such as ``https://``.
 
     >>> normalise("file:///data/drivers/*")
     '/data/drivers'
@@ -55,9 +58,16 @@ def normalise(url: str) -> str:
         raise InvalidArgument(f"{url!r} cannot be a path.", field="file_url", hint="Remove the zero byte.")
     scheme = _SCHEME.match(url)
     if scheme is not None and scheme[1].lower() != "file":
-        name = scheme[1].lower()
+        name = _ALIASES.get(scheme[1].lower(), scheme[1].lower())
+        if name not in _BUCKETS:
+            raise Unsupported(
+                f"{url!r} names no place for files: Tiffin reads and writes paths and buckets "
+                f"({', '.join(f'{bucket}://' for bucket in _BUCKETS)}), not {name}://.",
+                field="file_url",
+                hint="Download the files first and name their path, or name the bucket that serves them.",
+            )
         rest = _WHOLE_FOLDER.sub("", url[scheme.end() :]).rstrip("/")
-        return f"{_ALIASES.get(name, name)}://{rest}"
+        return f"{name}://{rest}"
     path = unquote(urlsplit(url.replace("?", "%3F").replace("#", "%23")).path) if url.startswith("file:") else url
     path = _WHOLE_FOLDER.sub("", path) if _WHOLE_FOLDER.sub("", path) else path
     return os.path.normpath(Path(path).expanduser().absolute())
@@ -152,7 +162,9 @@ def _list_bucket(uri: str, suffixes: tuple[str, ...]) -> Iterator[Found]:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise StorageError(f"{uri!r} cannot be listed: {error}.", field="file_url") from error
+        raise StorageError(
+            f"{uri!r} cannot be listed: {error}.", field="file_url", hint="Check its name and the credentials."
+        ) from error
     for path, info in found.items():
         name = path.lstrip("/")
         relative = name[len(root.lstrip("/")) :].lstrip("/")
