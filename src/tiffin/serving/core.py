@@ -15,6 +15,12 @@ parameters of the query, and ``{}`` a body. Lists come in pages: ``limit`` and `
     GET    /version                                       {"version", "view"}: cheap, for readers that poll
     GET    /contents ?since ?view                         what changed since then, of what the caller may read
     GET    /dump                                          the whole history, as JSON lines
+    GET    /access ?since                                 tokens as hashes, for services that admit callers
+    GET    /tokens                                        those that the caller may govern
+    POST   /tokens {"name", "roles", "expires"}           a new one, whose text is told once
+    DELETE /tokens/ID
+    GET    /audit ?project ?principal ?action ?since ?until ?denied ?limit
+    POST   /audit {"events"}                              what another service did or denied
     GET    /search ?text ?project ?limit ?cursor          features by the words that describe them
     GET    /projects ?archived ?limit ?cursor             those that the caller may read
     POST   /projects {"name"}
@@ -63,7 +69,7 @@ from tiffin._version import __version__
 from tiffin.config import Config
 from tiffin.errors import NameWarning
 from tiffin.registry.access import Principal
-from tiffin.serving import core_contents, core_definitions, core_health
+from tiffin.serving import core_access, core_contents, core_definitions, core_health
 from tiffin.serving.core_changes import Changes
 from tiffin.serving.core_edge import Edge
 from tiffin.serving.core_errors import ErrorAnswers
@@ -86,6 +92,7 @@ _CONTROLLERS: Final = (
     core_definitions.FeatureTables,
     core_definitions.FeatureServices,
     Jobs,
+    core_access.Access,
 )
 
 

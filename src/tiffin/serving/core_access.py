@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 import msgspec
-from litestar import Controller, Response, delete, get, post
+from litestar import Controller, Response
 from litestar.params import Parameter
 
 from tiffin import clock
@@ -18,12 +18,11 @@ from tiffin.registry.access import EVERY_PROJECT, Principal, Role, read_roles
 from tiffin.registry.audit import AuditLog, Event, Question
 from tiffin.registry.tokens import TokenStore
 from tiffin.serving.core_definitions import Author, By
+from tiffin.serving.core_routes import GREATEST, answers
 from tiffin.serving.core_state import Core
-from tiffin.serving.guard import ruled
 from tiffin.serving.rules import Rule, require_all
 from tiffin.serving.sources import encode_known, engine_of
 
-_GREATEST: Final = 2**63 - 1
 #: What holds a token is not kept by proxies and browsers.
 _PRIVATE: Final = {"Cache-Control": "no-store"}
 
@@ -31,7 +30,7 @@ Instant = Annotated[str | None, Parameter(max_length=64, description="An instant
 Name = Annotated[str | None, Parameter(max_length=255, pattern=r"^[^\x00]*$")]
 TokenId = Annotated[str, Parameter(max_length=64, pattern=r"^[0-9a-f]+$", description="A token.")]
 _Text = Annotated[str, msgspec.Meta(max_length=2000)]
-_Time = Annotated[int, msgspec.Meta(ge=0, le=_GREATEST)]
+_Time = Annotated[int, msgspec.Meta(ge=0, le=GREATEST)]
 
 
 class NewToken(msgspec.Struct, forbid_unknown_fields=True):
@@ -100,19 +99,19 @@ class Access(Controller):
 
     tags = ["access"]
 
-    @get("/access", opt=ruled(Rule(Role.ADMIN, "read access", "every")), sync_to_thread=True)
+    @answers("GET", "/access", Rule(Role.ADMIN, "read access", "every"))
     def get_access(self, core: Core, since: int = -1) -> Response[dict[str, Any]]:
         """The tokens that may be used, as hashes, for services that admit callers; null where none changed since."""
         return Response(encode_known(_tokens(core).known(since)), headers=_PRIVATE)
 
-    @get("/tokens", opt=ruled(Rule(Role.ADMIN, "list tokens", "handler")), sync_to_thread=True)
+    @answers("GET", "/tokens", Rule(Role.ADMIN, "list tokens", "handler"))
     def list_tokens(self, core: Core, principal: Principal) -> list[TokenDocument]:
         """Every token there ever was that reaches no project but those that the caller is an admin of."""
         _check_admin(core, principal, "list tokens")
         found = _tokens(core).tokens()
         return [TokenDocument(**each.to_dict()) for each in found if _governs(principal, each.roles)]
 
-    @post("/tokens", opt=ruled(Rule(Role.ADMIN, "create token", "handler")), sync_to_thread=True)
+    @answers("POST", "/tokens", Rule(Role.ADMIN, "create token", "handler"), status=201)
     def create_token(self, core: Core, principal: Principal, data: NewToken) -> Response[TokenDocument]:
         """Make a token, whose text nobody can ask for again."""
         _check_admin(core, principal, "create token")
@@ -124,12 +123,7 @@ class Access(Controller):
         core.metrics.token("created")
         return Response(TokenDocument(**token.to_dict(), token=text), headers=_PRIVATE, status_code=201)
 
-    @delete(
-        "/tokens/{token_id:str}",
-        opt=ruled(Rule(Role.ADMIN, "revoke token", "handler")),
-        sync_to_thread=True,
-        status_code=200,
-    )
+    @answers("DELETE", "/tokens/{token_id:str}", Rule(Role.ADMIN, "revoke token", "handler"))
     def revoke_token(self, core: Core, principal: Principal, token_id: TokenId, by: Author = "") -> TokenDocument:
         """End a token, for ever. A second time changes nothing."""
         _check_admin(core, principal, "revoke token")
@@ -140,7 +134,7 @@ class Access(Controller):
         core.metrics.token("revoked")
         return TokenDocument(**token.to_dict())
 
-    @get("/audit", opt=ruled(Rule(Role.ADMIN, "read audit", "handler")), sync_to_thread=True)
+    @answers("GET", "/audit", Rule(Role.ADMIN, "read audit", "handler"))
     def get_audit(
         self,
         core: Core,
@@ -167,7 +161,7 @@ class Access(Controller):
         events = AuditLog(engine_of(core.workspace)).events(question)
         return [EventDocument(**event.to_dict()) for event in events]
 
-    @post("/audit", opt=ruled(Rule(Role.ADMIN, "report audit", "every")), sync_to_thread=True)
+    @answers("POST", "/audit", Rule(Role.ADMIN, "report audit", "every"), status=201)
     def add_audit(self, core: Core, principal: Principal, data: Report) -> None:
         """Add what another service did or denied, under the name that it reports with."""
         events = [
@@ -195,6 +189,6 @@ def _instant(text: str | None, field: str) -> int | None:
     if text is None:
         return None
     micros = clock.to_micros(text, field=field)
-    if not 0 <= micros <= _GREATEST:
+    if not 0 <= micros <= GREATEST:
         raise InvalidArgument(f"{field}: {text!r} is out of range.", field=field)
     return micros

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
+from litestar.exceptions import MethodNotAllowedException
 from litestar.handlers import BaseRouteHandler
 
-from tiffin.errors import PermissionDenied
+from tiffin.errors import InvalidArgument, PermissionDenied
 from tiffin.refs import DEFAULT_PROJECT
 from tiffin.registry.access import Principal
 from tiffin.serving.gate import Gate, authorization_of
@@ -34,14 +35,14 @@ def principal_of(connection: Connection) -> Principal:
     """Who makes a request that the guard let through."""
     principal = connection.scope["state"].get(_PRINCIPAL)
     if not isinstance(principal, Principal):
-        raise _unruled()
+        raise PermissionDenied("Nobody was admitted here.", hint="Give the route a rule.")
     return principal
 
 
 class Guard:
     """Admits the caller and asks for the role, before the body is read. One stands at the application's door.
 
-    A route without a rule, such as OPTIONS, which the framework answers by itself, is refused.
+    A route without a rule, such as OPTIONS, which the framework answers by itself, is answered to nobody.
     """
 
     def __init__(self, gate: Gate) -> None:
@@ -53,7 +54,7 @@ class Guard:
             return
         principal = await self.gate.admit_async(authorization_of(connection.scope["headers"]))
         if rule is None:
-            raise _unruled()
+            raise MethodNotAllowedException
         connection.scope["state"][_PRINCIPAL] = principal
         if rule.scope != "handler" and rule.role is not None:
             project = place(
@@ -73,12 +74,6 @@ def _only(connection: Connection, name: str) -> str | None:
             f"The parameter {name!r} is given {len(values)} times.", field=name, hint="Give it once."
         )
     return values[0] if values else None
-
-
-def _unruled() -> PermissionDenied:
-    return PermissionDenied(
-        "This path does not answer that method.", hint="Use a path and a method that the schema lists."
-    )
 
 
 __all__ = ["OPEN", "Guard", "principal_of", "rule_of", "ruled"]
