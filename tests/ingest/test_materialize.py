@@ -169,10 +169,10 @@ def test_a_run_under_an_older_definition_hides_no_feature(ground: Ground, monkey
     ground.ingest(rows((1, THEN, 1), b=[0.5]))
     encode = module.encode_frame
 
-    def overtaken(table: TableSchema, number: int, frame: pl.DataFrame) -> list[tuple[bytes, bytes]]:
+    def overtaken(table: TableSchema, number: int, frame: pl.DataFrame, **more: bool) -> list[tuple[bytes, bytes]]:
         if table is narrow:
             materialize_incremental(ground.route, wide)
-        return encode(table, number, frame)
+        return encode(table, number, frame, **more)
 
     monkeypatch.setattr(module, "encode_frame", overtaken)
     materialize(ground.route, narrow)

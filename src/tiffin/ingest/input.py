@@ -32,7 +32,11 @@ def frames_of(source: Any, table: TableSchema) -> Iterator[Given]:
 
     InvalidArgument where the source is nothing that holds rows; InvalidData where its content cannot be read.
     """
-    given = read_files(str(source), table) if isinstance(source, str | Path) else map(Given, _frames(source))
+    given: Iterable[Given]
+    if isinstance(source, Given):
+        given = (source,)
+    else:
+        given = read_files(str(source), table) if isinstance(source, str | Path) else map(Given, _frames(source))
     for frame, texts in given:
         for part in frame.iter_slices(FRAME_ROWS):
             yield Given(part, texts)

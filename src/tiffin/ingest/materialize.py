@@ -172,13 +172,14 @@ def write_frames(
     frames: Iterable[pl.DataFrame],
     source: str,
     *,
+    online_only: bool = False,
     control: Control = UNWATCHED,
 ) -> WriteResult:
     """Write canonical frames, batch by batch; rows without a key are counted as skipped.
 
     The table's mark claims at no time what does not hold of these rows, which come from ``source`` (the identity in its
     position): not before the first is written, in case the work is cut off, and not after any, in case a run with
-    another definition ended meanwhile.
+    another definition ended meanwhile. ``online_only`` marks rows that no history holds.
     """
     store, table_id = route.store, TableId(table.project, table.name)
     number = store.ensure(table_id, Layout.of(table.features).to_bytes())
@@ -187,7 +188,7 @@ def write_frames(
     _narrow(store, table, source)
     for batch, without_key in _batches(table, frames):
         control.check()
-        rows = encode_frame(table, number, batch)
+        rows = encode_frame(table, number, batch, online_only=online_only)
         result += store.write(table_id, rows, expire_after=expire_after) + WriteResult(skipped=without_key)
         _narrow(store, table, source)
         control.progress(result.written + result.skipped)

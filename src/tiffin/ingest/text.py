@@ -29,6 +29,7 @@ _LINES: Final = 1 << 15
 _ROWS: Final = 1 << 17
 _TRUE: Final = ("true", "t", "1", "yes")
 _FALSE: Final = ("false", "f", "0", "no")
+_NOT_JSON: Final = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _ISO: Final = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?$"
 _WHOLE: Final = r"^[+-]?\d+$"
 
@@ -166,6 +167,46 @@ def _json_frame(rows: list[dict[str, Any]], table: TableSchema) -> Given:
             texts[name] = "plain"
         columns.append(column)
     return Given(pl.DataFrame(columns), {name: how for name, how in texts.items() if name in declared})
+
+
+def json_columns(columns: Mapping[str, list[Any]], table: TableSchema) -> Given:
+    """The rows of a JSON object of columns, each a list of an item a row; InvalidData where they are not of one length.
+
+    As floats, the texts ``NaN``, ``Infinity`` and ``-Infinity`` stand for what JSON has no numbers for.
+    """
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        shown = dict(islice(lengths.items(), 8))
+        raise InvalidData(f"The columns of a batch must be of one length, got {shown}.", field="df")
+    declared = declared_types(table, columns)
+    texts: dict[str, Writing] = {}
+    series = []
+    for name, values in columns.items():
+        dtype = declared.get(name)
+        if dtype is not None and dtype.element in {ValueType.FLOAT, ValueType.DOUBLE}:
+            values = [_number(value) for value in values]
+        column = None if _is_nested(values) else _json_column(name, values)
+        if column is None:
+            column = pl.Series(name, [_encoded(value) for value in values], pl.String)
+            texts[name] = "json"
+        elif column.dtype == pl.String and dtype in {ValueType.BYTES, ValueType.UNIX_TIMESTAMP}:
+            texts[name] = "plain"
+        series.append(column)
+    return Given(pl.DataFrame(series), {name: how for name, how in texts.items() if name in declared})
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_NOT_JSON.get(item, item) if isinstance(item, str) else item for item in value]
+    return _NOT_JSON.get(value, value) if isinstance(value, str) else value
+
+
+def _is_nested(values: list[Any]) -> bool:
+    """Whether a column holds objects, or lists of lists: no declared type does."""
+    return any(
+        isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict | list) for item in value))
+        for value in values
+    )
 
 
 def _json_column(name: str, values: list[Any]) -> pl.Series | None:

@@ -44,16 +44,19 @@ _LEAST: Final = -BIAS
 _LIMIT: Final = 1 << 32
 
 
-def encode_frame(table: TableSchema, layout_number: int, frame: pl.DataFrame) -> list[tuple[bytes, bytes]]:
+def encode_frame(
+    table: TableSchema, layout_number: int, frame: pl.DataFrame, *, online_only: bool = False
+) -> list[tuple[bytes, bytes]]:
     """The (key, value) of every row of a canonical frame, in its order.
 
     ``layout_number`` is what the store's ``ensure`` gave for ``Layout.of(table.features)``. Rows whose DELETED is
-    true become tombstones. Columns of the rank that the frame lacks count as null. InvalidData where a key or an
-    event time is null, a column is missing or of another type, or a row holds 4 GiB. Hand over large frames in
-    slices: the result takes a few hundred bytes a row.
+    true become tombstones, and ``online_only`` marks rows that no history holds. Columns of the rank that the frame
+    lacks count as null. InvalidData where a key or an event time is null, a column is missing or of another type, or a
+    row holds 4 GiB. Hand over large frames in slices: the result takes a few hundred bytes a row.
     """
     _check_columns(table, frame)
-    return list(zip(encode_keys(table.keys, frame), _encode_values(table, layout_number, frame), strict=True))
+    values = _encode_values(table, layout_number, frame, online_only=online_only)
+    return list(zip(encode_keys(table.keys, frame), values, strict=True))
 
 
 @cache
@@ -85,13 +88,14 @@ def _key_part(series: pl.Series, dtype: ValueType, *, last: bool) -> list[bytes]
     return parts if last else [len(part).to_bytes(OFFSET_BYTES, "big") + part for part in parts]
 
 
-def _encode_values(table: TableSchema, layout_number: int, frame: pl.DataFrame) -> list[bytes]:
+def _encode_values(table: TableSchema, layout_number: int, frame: pl.DataFrame, *, online_only: bool) -> list[bytes]:
     layout = Layout.of(table.features)
     rows = np.zeros(frame.height, dtype=_row_type(layout))
     for position, name in enumerate(RANK):
         if name in frame.columns:
             rows[f"rank{position}"] = _biased(frame.get_column(name), table)
-    rows["header"] = np.frombuffer(header(layout_number), dtype=f"V{HEADER.size}")[0]
+    head = header(layout_number, online_only=online_only)
+    rows["header"] = np.frombuffer(head, dtype=f"V{HEADER.size}")[0]
     ends = np.zeros(frame.height, dtype="u8")
     variable: list[list[bytes]] = []
     for position, column in enumerate(table.features):
@@ -110,7 +114,7 @@ def _encode_values(table: TableSchema, layout_number: int, frame: pl.DataFrame) 
     if variable:
         values = list(map(b"".join, zip(values, *variable, strict=True)))
     if DELETED in frame.columns:
-        end = header(layout_number, tombstone=True)
+        end = header(layout_number, tombstone=True, online_only=online_only)
         for row in frame.get_column(DELETED).arg_true().to_list():
             values[row] = values[row][:RANK_BYTES] + end
     return values

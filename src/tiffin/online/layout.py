@@ -4,7 +4,8 @@ The bytes of a value, all integers big-endian (the golden vectors in the tests h
 
     rank      32  event, created, ingested, row: each signed 64-bit plus 2**63, null is 0 (so nulls are smallest)
     version    1  FORMAT
-    flags      1  TOMBSTONE: the key is deleted; nothing follows the header
+    flags      1  TOMBSTONE: the key is deleted; nothing follows the header.
+                  ONLINE_ONLY: no history holds the row; it was written to the online store alone
     layout     4  the number that the store gave to the row's layout
     nulls      n  one bit a feature, least significant first, set where the value is null; n = ceil(features / 8)
     fixed      m  a feature after the other: a scalar in its width, or the end of its variable bytes in 4
@@ -31,6 +32,8 @@ from tiffin.types import TYPE_NAMES, ValueType
 FORMAT: Final = 1
 #: The flag of a deleted key.
 TOMBSTONE: Final = 1
+#: The flag of a row that was written to the online store alone, so that who compares it with the history can tell.
+ONLINE_ONLY: Final = 2
 #: Version, flags, layout number: the bytes after the rank that say how to read the rest.
 HEADER: Final = struct.Struct(">BBI")
 HEADER_END: Final = RANK_BYTES + HEADER.size
@@ -93,9 +96,9 @@ def is_variable(dtype: ValueType) -> bool:
     return dtype.is_list or TYPE_NAMES[dtype].width == 0
 
 
-def header(layout_number: int, *, tombstone: bool = False) -> bytes:
+def header(layout_number: int, *, tombstone: bool = False, online_only: bool = False) -> bytes:
     """The header of values of a layout."""
-    return HEADER.pack(FORMAT, TOMBSTONE if tombstone else 0, layout_number)
+    return HEADER.pack(FORMAT, TOMBSTONE * tombstone | ONLINE_ONLY * online_only, layout_number)
 
 
 def layout_number(header: bytes) -> int:
@@ -118,3 +121,8 @@ def event_time(value: bytes) -> int:
 def is_tombstone(value: bytes) -> bool:
     """Whether a stored value says that its key is deleted."""
     return bool(value[RANK_BYTES + 1] & TOMBSTONE)
+
+
+def is_online_only(value: bytes) -> bool:
+    """Whether a stored value was written to the online store alone."""
+    return bool(value[RANK_BYTES + 1] & ONLINE_ONLY)

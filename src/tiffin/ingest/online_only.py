@@ -1,0 +1,76 @@
+"""online_only: rows for the online store alone, validated and ranked as those of any batch, and marked.
+
+No history holds them, so no training set ever sees them, and a rebuilt online store lacks them. They exist for callers
+who keep their history elsewhere. A row of the history with a greater rank replaces one of these, and the other way
+round.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+
+from tiffin import clock
+from tiffin.commit import Commit
+from tiffin.control import UNWATCHED, Control
+from tiffin.definitions.schema import INGESTED_AT_COLUMN, ROW_COLUMN, TableSchema
+from tiffin.ingest.batch import OnInvalid
+from tiffin.ingest.deadletter import folder_of, write_dead_letters
+from tiffin.ingest.input import frames_of
+from tiffin.ingest.materialize import Route, write_frames
+from tiffin.ingest.spool import Spool
+from tiffin.ingest.validate import Validator, refusal
+from tiffin.offline.columns import INSTANT, readings
+
+
+def push_online(
+    route: Route,
+    table: TableSchema,
+    source: Any,
+    *,
+    max_skew: int,
+    on_invalid: OnInvalid = "reject",
+    dead_letters: str,
+    staging: str,
+    control: Control = UNWATCHED,
+) -> Commit:
+    """Write a batch to the online store as :func:`tiffin.ingest.push.push` would, and to no history.
+
+    The answer is a commit of version -1. Rows later than now + ``max_skew`` (microseconds) are invalid; InvalidData
+    where rows are invalid and ``on_invalid`` is "reject", and nothing is written then.
+    """
+    now = clock.now()
+    validator = Validator(table, latest=now + max_skew)
+    with Spool(staging) as good, Spool(staging) as bad:
+        first_row = 0
+        for given in frames_of(source, table):
+            control.check()
+            checked = validator.check(given, first_row)
+            if checked.rejected and on_invalid == "reject":
+                raise refusal(table, checked.rejected, checked.bad.height)
+            good.add(checked.good)
+            bad.add(checked.bad)
+            first_row += given.frame.height
+        folder = ""
+        if bad.rows:
+            folder = folder_of(dead_letters, project=table.project, table=table.name, batch=uuid.uuid4().hex)
+            write_dead_letters(folder, bad)
+        source = route.engine.position(table).identity
+        frames = _canonical(table, good.as_added(), now)
+        written = write_frames(route, table, frames, source, online_only=True, control=control)
+        return Commit(table.project, table.name, -1, written.written + written.skipped, bad.rows, folder)
+
+
+def _canonical(table: TableSchema, frames: Iterator[pl.DataFrame], now: int) -> Iterator[pl.DataFrame]:
+    """Stored columns as canonical ones, with the rank that a commit of this instant would give."""
+    first_row = 0
+    for frame in frames:
+        stamped = frame.with_columns(
+            pl.lit(now, pl.Int64).cast(INSTANT).alias(INGESTED_AT_COLUMN),
+            pl.int_range(first_row, first_row + pl.len(), dtype=pl.Int64).alias(ROW_COLUMN),
+        )
+        first_row += frame.height
+        yield stamped.select(reading.expression() for reading in readings(table, table.features, stamped.schema))
