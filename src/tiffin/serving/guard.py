@@ -70,9 +70,7 @@ def _only(connection: Connection, name: str) -> str | None:
     """The one value of a parameter; a guard and a handler could each take another of several."""
     values = connection.query_params.getall(name, [])
     if len(values) > 1:
-        raise PermissionDenied(
-            f"The parameter {name!r} is given {len(values)} times.", field=name, hint="Give it once."
-        )
+        raise InvalidArgument(f"The parameter {name!r} is given {len(values)} times.", field=name, hint="Give it once.")
     return values[0] if values else None
 
 
