@@ -199,6 +199,36 @@ def test_dead_letters_of_a_batch_tried_again_are_there_once(tmp_path: Path) -> N
     assert len(list((tmp_path / "dead").rglob("*.parquet"))) == 1
 
 
+@pytest.mark.parametrize(
+    "other",
+    [rows(3, driver_id=[1, None, None]), rows(3, driver_id=[None, 1, 3]), rows(3, driver_id=[7, None, 3]), rows(2)],
+    ids=["more are bad", "another is bad", "a good one differs", "none is bad"],
+)
+@pytest.mark.parametrize("on_invalid", ["quarantine", "reject"])
+def test_other_content_under_a_used_key_leaves_the_dead_letters_of_the_first(
+    tmp_path: Path, other: pl.DataFrame, on_invalid: Any
+) -> None:
+    table, given = drivers(tmp_path / "lake"), rows(3, driver_id=[1, None, 3])
+    put(table, given, tmp_path, on_invalid="quarantine", idempotency_key="k")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises((Conflict, InvalidData)) as refused:
+        put(table, other, tmp_path, on_invalid=on_invalid, idempotency_key="k")
+    assert isinstance(refused.value, Conflict) or on_invalid == "reject"
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    dead = pl.read_parquet(tmp_path / "dead" / "**" / "*.parquet")
+    assert dead["_row"].to_list() == [1]
+    assert put(table, given, tmp_path, on_invalid="quarantine", idempotency_key="k").already_applied
+
+
+def test_a_key_whose_batch_had_no_good_row_is_free_for_other_content(tmp_path: Path) -> None:
+    table = drivers(tmp_path / "lake")
+    first = put(table, rows(2, driver_id=[None, None]), tmp_path, on_invalid="quarantine", idempotency_key="k")
+    second = put(table, rows(3, driver_id=[1, None, 3]), tmp_path, on_invalid="quarantine", idempotency_key="k")
+    assert (first.version, second.rows) == (-1, 2)
+    assert pl.read_parquet(Path(first.dead_letters) / "*.parquet")["_row"].to_list() == [0, 1]
+    assert pl.read_parquet(Path(second.dead_letters) / "*.parquet")["_row"].to_list() == [1]
+
+
 def test_a_feature_added_later_is_null_in_older_files(tmp_path: Path) -> None:
     folder = tmp_path / "lake"
     put(drivers(folder, features=FEATURES[:1]), rows(2).drop("trips"), tmp_path)

@@ -19,7 +19,7 @@ from tiffin.definitions.schema import ROW_COLUMN, TableSchema
 from tiffin.definitions.source import FileSource
 from tiffin.errors import InvalidArgument, Unsupported
 from tiffin.ingest.deadletter import discard, folder_of, write_dead_letters
-from tiffin.ingest.digest import digest
+from tiffin.ingest.digest import digest, with_refused
 from tiffin.ingest.input import frames_of
 from tiffin.ingest.spool import Spool
 from tiffin.ingest.text import Given
@@ -155,7 +155,7 @@ def _store(
         event=table.event_column,
         partition=table.partition_column,
     )
-    content = digest(batch.frames(), columns) if key else 0
+    content = _content(batch, bad) if key else 0
     # Other content under the key is a batch of its own, which must not touch the dead letters of the first.
     name = f"{blake2b(key.encode(), digest_size=16).hexdigest()}-{content:016x}" if key else uuid.uuid4().hex
     folder = folder_of(dead_letters, project=table.project, table=table.name, batch=name) if bad.rows else ""
@@ -181,6 +181,12 @@ def _store(
         committed_at=done.ingested_at,
         already_applied=done.already,
     )
+
+
+def _content(batch: Batch, bad: Spool) -> int:
+    """The hash of all that was given."""
+    content = digest(batch.frames(), batch.columns)
+    return with_refused(content, (frame[ROW_COLUMN] for frame in bad.as_added())) if bad.rows else content
 
 
 def target_of(table: TableSchema) -> str:

@@ -72,3 +72,14 @@ def digest(frames: Iterable[pl.DataFrame], columns: Mapping[str, pl.DataType]) -
     for frame in frames:
         running.update(frame.select(pl.col(name).cast(columns[name]) for name in frame.columns))
     return running.value()
+
+
+def with_refused(content: int, positions: Iterable[pl.Series]) -> int:
+    """The hash of a batch of which rows were refused, by their positions: they are of its content, too.
+
+    Their values are not: those come in whatever type they were given, so that one batch would have several hashes.
+    """
+    whole = blake2b(content.to_bytes(8, "big"), digest_size=8)
+    for rows in positions:
+        whole.update(rows.cast(pl.Int64).to_numpy().tobytes())
+    return int.from_bytes(whole.digest(), "big") >> (64 - _BITS)
