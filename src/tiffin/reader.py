@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
@@ -71,16 +72,10 @@ class Reader:
         self._looked = now
 
     def _compile(self, snapshot: Snapshot, refs: Refs, project: str) -> ReadPlan:
-        selections, columns = snapshot.select(refs, project, **self._workspace.places)
-        renamed = [replace(each, output=_names(each, project)) for each in selections]
+        selections, names = resolve(snapshot, refs, project, self._workspace.places)
         for selection in selections:
             self._warn_if_stale(selection.table)
-        names = {
-            column: name
-            for before, after in zip(selections, renamed, strict=True)
-            for column, name in zip(before.output, after.output, strict=True)
-        }
-        return ReadPlan(self._workspace.store, renamed, [names[column] for column in columns])
+        return ReadPlan(self._workspace.store, selections, names)
 
     def _warn_if_stale(self, table: TableSchema) -> None:
         from tiffin.ingest.materialize import commits_waiting
@@ -100,6 +95,23 @@ class Reader:
                 StaleStoreWarning,
                 stacklevel=_STACK,
             )
+
+
+def resolve(
+    snapshot: Snapshot, refs: Refs, project: str, places: Mapping[str, Any]
+) -> tuple[tuple[Selection, ...], tuple[str, ...]]:
+    """What a request reads from each table, and the names of its features in the order of the request.
+
+    Names are ``table:feature``, with the project before it where it is another. ``places`` are the workspace's.
+    """
+    selections, columns = snapshot.select(refs, project, **places)
+    renamed = tuple(replace(each, output=_names(each, project)) for each in selections)
+    names = {
+        column: name
+        for before, after in zip(selections, renamed, strict=True)
+        for column, name in zip(before.output, after.output, strict=True)
+    }
+    return renamed, tuple(names[column] for column in columns)
 
 
 def _key(refs: Refs) -> Hashable:

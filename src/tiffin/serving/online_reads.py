@@ -1,0 +1,173 @@
+"""Online reads: the two routes that answer with features, from a request's bytes to an answer's.
+
+A store in this process is read at once, in the event loop: that takes microseconds. A store beyond a network is
+awaited, together with other requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+
+from tiffin.errors import InvalidArgument, TiffinError
+from tiffin.online.base import AsyncReadable
+from tiffin.online.read import OnlineColumns
+from tiffin.registry.access import Principal, Role
+from tiffin.serving.coalesce import Coalescer
+from tiffin.serving.gate import Gate
+from tiffin.serving.limits import Limits
+from tiffin.serving.metrics.online import ServingMetrics
+from tiffin.serving.online_http import Answer, Request, decoded
+from tiffin.serving.plans import Asked, Plans, ServedPlan
+
+#: The media type of an answer as an Arrow IPC stream.
+ARROW: Final = b"application/vnd.apache.arrow.stream"
+_ARROW_HEADERS: Final = ((b"content-type", ARROW),)
+
+Entities = dict[str, list[Any]]
+
+
+class OnlineRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """What ``POST /v1/features/online`` takes."""
+
+    project: str = ""
+    features: msgspec.Raw = msgspec.Raw()
+    feature_service: str = ""
+    entities: Entities | None = None
+    entity_rows: list[dict[str, Any]] | None = None
+
+
+class FeastRequest(msgspec.Struct):
+    """What ``POST /get-online-features`` takes; unknown fields are ignored."""
+
+    entities: Entities
+    features: msgspec.Raw = msgspec.Raw()
+    feature_service: str | None = None
+    full_feature_names: bool = False
+
+
+_online = msgspec.json.Decoder(OnlineRequest)
+_feast = msgspec.json.Decoder(FeastRequest)
+
+
+class Reads:
+    """Answers requests for features. Used from one event loop."""
+
+    def __init__(self, plans: Plans, gate: Gate, metrics: ServingMetrics, limits: Limits, project: str) -> None:
+        self._plans = plans
+        self._gate = gate
+        self._metrics = metrics
+        self._limits = limits
+        self._project = project
+        self._source: object = None
+        self._coalescer: Coalescer | None = None
+        self._learning: dict[ServedPlan, asyncio.Task[None]] = {}
+
+    async def online(self, request: Request, principal: Principal) -> Answer:
+        """Tiffin's own route."""
+        asked = decoded(_online, await request.body(self._limits))
+        entities = asked.entity_rows if asked.entities is None else asked.entities
+        if entities is None or (asked.entities is not None and asked.entity_rows is not None):
+            raise InvalidArgument(
+                "A request gives its entities once.",
+                field="entities",
+                hint='Write either "entities": {"driver_id": [1]} or "entity_rows": [{"driver_id": 1}].',
+            )
+        wanted = Asked(asked.project or self._project, _given(asked.features), asked.feature_service)
+        plan = self._plans.find(wanted, self._permit(principal))
+        request.project = wanted.project
+        columns = await self._read(plan, entities)
+        if ARROW in request.headers.get(b"accept", b""):
+            from tiffin.serving.online_arrow import stream
+
+            return Answer(await asyncio.to_thread(stream, columns), 200, _ARROW_HEADERS)
+        return Answer(plan.wire.answer(columns))
+
+    async def feast(self, request: Request, principal: Principal) -> Answer:
+        """The route of Feast's feature server."""
+        asked = decoded(_feast, await request.body(self._limits))
+        wanted = Asked(self._project, _given(asked.features), asked.feature_service or "")
+        plan = self._plans.find(wanted, self._permit(principal))
+        request.project = wanted.project
+        wire = plan.feast(full_names=asked.full_feature_names)
+        return Answer(wire.answer(await self._read(plan, asked.entities)))
+
+    def _permit(self, principal: Principal) -> Any:
+        return partial(self._require, principal)
+
+    def _require(self, principal: Principal, project: str) -> None:
+        self._gate.require(principal, project, Role.READER, action="read")
+
+    async def _read(self, plan: ServedPlan, entities: Entities | list[dict[str, Any]]) -> OnlineColumns:
+        self._limits.check_rows(_rows(entities))
+        if plan.byte_keys:
+            entities = _with_bytes(entities, plan.byte_keys)
+        pending = plan.read.begin(entities)  # type: ignore[arg-type]  # dicts are mappings
+        store = plan.store
+        try:
+            if isinstance(store, AsyncReadable):
+                values = await self._coalesced(store).read(pending.wanted)
+            else:
+                values = [store.read(table, keys) for table, keys in pending.wanted]
+            columns = pending.attempt(values)
+            if columns is None:
+                await self._learn(plan)
+                columns = await asyncio.to_thread(pending.finish, values)
+        except TiffinError as error:
+            self._metrics.store_error("online", error.code)
+            raise
+        self._metrics.read(plan.counts, columns.rows, columns.statuses)
+        return columns
+
+    def _coalesced(self, store: AsyncReadable) -> Coalescer:
+        coalescer = self._coalescer
+        if coalescer is None or store is not self._source:
+            coalescer = Coalescer(store, timeout=self._limits.time, seen=self._metrics.batch)
+            self._coalescer, self._source = coalescer, store
+        return coalescer
+
+    async def _learn(self, plan: ServedPlan) -> None:
+        """Have a plan ask for layouts in a thread, once for all requests that miss them now."""
+        task = self._learning.get(plan)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(asyncio.to_thread(plan.read.learn))
+            self._learning[plan] = task
+            task.add_done_callback(lambda _: self._learning.pop(plan, None))
+        await asyncio.shield(task)
+
+
+def _given(raw: msgspec.Raw) -> bytes:
+    found = bytes(raw)
+    return b"" if found == b"null" else found
+
+
+def _rows(entities: Mapping[str, Sequence[Any]] | list[dict[str, Any]]) -> int:
+    if isinstance(entities, list):
+        return len(entities)
+    return max(map(len, entities.values()), default=0)
+
+
+def _with_bytes(entities: Entities | list[dict[str, Any]], names: Sequence[str]) -> Any:
+    """The request with the keys of some entities read from base64."""
+    if isinstance(entities, list):
+        return [{key: _bytes(key, value) if key in names else value for key, value in row.items()} for row in entities]
+    return {
+        key: [_bytes(key, value) for value in values] if key in names else values for key, values in entities.items()
+    }
+
+
+def _bytes(name: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidArgument(
+            f"Entity {name!r} is BYTES, which {value!r} is not.", field=name, hint="Write byte strings as base64."
+        ) from None
