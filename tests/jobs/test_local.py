@@ -61,7 +61,7 @@ def test_failure_keeps_the_cause_here_and_its_words_elsewhere(start: Start, stor
         raise cause
 
     job = start(fail)
-    with pytest.raises(JobFailed, match=r"ingestion of t \(job j\) failed: Column 'x' is missing\. Add it\.") as caught:
+    with pytest.raises(JobFailed, match=r"materialisation of t \(job j\) failed: Column 'x' is missing\. Add it\.") as caught:
         job.wait(5)
     assert caught.value.__cause__ is cause
     assert (caught.value.field, caught.value.hint) == ("x", "Add it.")

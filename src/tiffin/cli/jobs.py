@@ -86,7 +86,7 @@ def job_view(record: JobRecord) -> list[RenderableType]:
     done = record.outcome
     pairs: list[tuple[str, Cell]] = [
         ("job", record.id),
-        ("what", _what(record)),
+        ("what", record.type.word),
         ("project", record.project),
         ("tables", ", ".join(record.tables)),
         ("status", mark(record.status.name)),
@@ -102,11 +102,6 @@ def job_view(record: JobRecord) -> list[RenderableType]:
     return [facts(pairs)]
 
 
-def _what(record: JobRecord) -> str:
-    """What a job does, in a word: ``ingestion`` of BATCH_INGESTION."""
-    return record.type.name.rpartition("_")[2].lower()
-
-
 def _listing(records: list[JobRecord]) -> list[RenderableType]:
     from tiffin.cli.view import mark, moment, table
 
@@ -115,7 +110,7 @@ def _listing(records: list[JobRecord]) -> list[RenderableType]:
     rows = [
         (
             record.id,
-            _what(record),
+            record.type.word,
             ", ".join(record.tables),
             mark(record.status.name),
             moment(record.start),

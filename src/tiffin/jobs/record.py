@@ -35,6 +35,14 @@ class JobType(enum.Enum):
     HISTORICAL_RETRIEVAL = "HISTORICAL_RETRIEVAL"
     BATCH_INGESTION = "BATCH_INGESTION"
 
+    @property
+    def word(self) -> str:
+        """The same for people. The name of the second is Feast's: rows are ingested into the online store."""
+        return _WORDS[self]
+
+
+_WORDS = {JobType.HISTORICAL_RETRIEVAL: "retrieval", JobType.BATCH_INGESTION: "materialisation"}
+
 
 class Outcome(msgspec.Struct, frozen=True):
     """What a job did, in rows."""
@@ -81,8 +89,7 @@ class JobRecord(msgspec.Struct, frozen=True):
     @property
     def title(self) -> str:
         """The job in words, for messages."""
-        what = "retrieval" if self.type is JobType.HISTORICAL_RETRIEVAL else "ingestion"
-        return f"The {what} of {', '.join(self.tables) or 'no table'} (job {self.id})"
+        return f"The {self.type.word} of {', '.join(self.tables) or 'no table'} (job {self.id})"
 
 
 def new_record(kind: JobType, project: str, tables: Iterable[str]) -> JobRecord:
