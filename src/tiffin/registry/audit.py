@@ -106,7 +106,7 @@ def add_event(connection: sa.Connection, event: Event) -> None:
 def _row(event: Event) -> dict[str, Any]:
     row = msgspec.structs.asdict(event)
     for name, width in _WIDTHS.items():
-        row[name] = row[name].replace("\x00", "")[:width]
+        row[name] = row[name].replace("\x00", "").encode("utf-8", "replace").decode()[:width]
     row["last"] = event.last or event.at
     same = [row[name] for name in _WIDTHS]
     row["slot"] = hashlib.sha256(msgspec.json.encode([event.at // MINUTE, event.denied, *same])).hexdigest()
