@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,9 +23,31 @@ LOG: Final = "_delta_log"
 _MISREAD: Final = re.compile(r"%[0-9A-Fa-f]{2}|\\")
 
 
+#: The process that used the libraries of histories first, and left their threads to all that are forked from it.
+_user: int | None = None
+
+
+def check_process() -> None:
+    """Raise Unsupported in a process forked from one that had used delta-rs and Polars: their threads are not in it.
+
+    delta-rs would panic, Polars might wait for ever.
+    """
+    global _user  # of the process, as the threads are
+    if _user is None:
+        _user = os.getpid()
+    if _user != os.getpid():
+        raise Unsupported(
+            f"This process (pid {os.getpid()}) was forked from one (pid {_user}) that had used histories, whose "
+            "libraries do not survive a fork. Online reads do.",
+            hint="Start processes with 'spawn' or 'forkserver' (multiprocessing.set_start_method), or fork before the "
+            "first call that reads or writes a history.",
+        )
+
+
 @contextmanager
 def delta_errors(uri: str) -> Iterator[None]:
-    """Raise what delta-rs and the disk raise as StorageError or ConcurrentChange."""
+    """Raise what delta-rs and the disk raise as StorageError or ConcurrentChange, and a fork as Unsupported."""
+    check_process()
     try:
         yield
     except TiffinError:

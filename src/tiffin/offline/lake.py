@@ -16,7 +16,7 @@ from tiffin.definitions.format import DeltaFormat
 from tiffin.definitions.source import FileSource
 from tiffin.errors import NotFound, Unsupported
 from tiffin.offline.base import Position
-from tiffin.offline.delta import delta_errors, open_table
+from tiffin.offline.delta import check_process, delta_errors, open_table
 from tiffin.offline.location import is_glob, is_remote, list_parquet, normalise
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def snapshot(source: FileSource, *, version: int | None = None, known_at: int | 
     empty. NotFound where the version does not exist; Unsupported where a Delta table cannot be read exactly, or its
     log no longer reaches back to ``known_at``.
     """
+    check_process()
     uri = normalise(source.file_url)
     pinned = source.file_format.version if isinstance(source.file_format, DeltaFormat) else None
     wanted = pinned if version is None else version
