@@ -109,12 +109,12 @@ class Reads:
         if plan.byte_keys:
             entities = _with_bytes(entities, plan.byte_keys)
         pending = plan.read.begin(entities)  # type: ignore[arg-type]  # dicts are mappings
-        store = plan.store
         try:
-            if isinstance(store, AsyncReadable):
-                values = await self._coalesced(store).read(pending.wanted)
+            if plan.remote is None:
+                read = plan.store.read
+                values = [read(table, keys) for table, keys in pending.wanted]
             else:
-                values = [store.read(table, keys) for table, keys in pending.wanted]
+                values = await self._coalesced(plan.remote).read(pending.wanted)
             columns = pending.attempt(values)
             if columns is None:
                 await self._learn(plan)

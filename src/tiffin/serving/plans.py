@@ -10,7 +10,7 @@ import msgspec
 from tiffin.definitions.feature_service import FeatureService
 from tiffin.definitions.schema import Selection
 from tiffin.errors import InvalidReference, Unavailable
-from tiffin.online.base import OnlineStore
+from tiffin.online.base import AsyncReadable, OnlineStore
 from tiffin.online.read import ReadPlan
 from tiffin.reader import resolve
 from tiffin.registry.resolve import references
@@ -56,6 +56,8 @@ class ServedPlan:
         counts: PlanCounts,
     ) -> None:
         self.store = store
+        #: The store, where it lies beyond a network. (Asked once: to look at a protocol takes longer than a read.)
+        self.remote = store if isinstance(store, AsyncReadable) else None
         self.selections = selections
         self.names = names
         #: The projects whose tables are read.
