@@ -42,7 +42,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     of the query: ``timeout`` in seconds bounds each connect and each answer; ``prefix`` begins every key, so that
     stores may share a server; ``ssl_ca_certs``, ``ssl_certfile`` and ``ssl_keyfile`` are files, ``ssl_check_hostname``
     and ``ssl_verify`` are true unless turned off; ``sentinel_username`` and ``sentinel_password`` are for the
-    sentinels themselves; ``replicas`` is how many replicas must have a write before it counts.
+    sentinels themselves.
     """
 
     kind: Kind = "single"
@@ -62,7 +62,6 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     ssl_verify: bool = True
     sentinel_username: str = ""
     sentinel_password: str = ""
-    replicas: int = 0
 
     def __str__(self) -> str:
         """The address without its secrets, as messages name it."""
@@ -137,8 +136,8 @@ def _checked(uri: str, found: dict[str, Any], *, tls: bool) -> Address:
         raise _unusable(uri, "a cluster has database 0 only")
     if not _PREFIX.fullmatch(address.prefix):
         raise _unusable(uri, "its prefix must be of letters, digits and _ . : - only, and no longer than 64")
-    if not address.timeout > 0 or address.database < 0 or address.replicas < 0:
-        raise _unusable(uri, "timeout must be greater than 0, db and replicas at least 0")
+    if not address.timeout > 0 or address.database < 0:
+        raise _unusable(uri, "timeout must be greater than 0, db at least 0")
     return address
 
 

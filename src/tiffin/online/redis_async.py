@@ -1,20 +1,26 @@
-"""Reads from event loops: each loop has connections of its own."""
+"""Reads from event loops: each loop has connections of its own, one to every server that it reads from."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
-from redis.backoff import NoBackoff
+from redis import exceptions
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from tiffin.online.redis_address import Address
 from tiffin.online.redis_errors import DRIVER, is_dropped
-from tiffin.online.redis_link import arguments, sentinel_arguments
+from tiffin.online.redis_wire import ASKING, Host, Wire, dial, tls_context
+
+Values = list[bytes | None]
+
+#: Keys of one MGET: a longer one would keep others waiting.
+READ_KEYS: Final = 500
+#: How often a key is followed from node to node.
+HOPS: Final = 5
 
 
 class AsyncReader:
@@ -22,49 +28,199 @@ class AsyncReader:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()
+        self._readers: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopReader] = WeakKeyDictionary()
 
-    async def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """The values of keys."""
-        if not keys:
-            return []
+    async def read(self, keys: Sequence[bytes]) -> Values:
+        """The values of keys; where a connection was lost, asked for once more on a new one."""
+        loop = asyncio.get_running_loop()
+        reader = self._readers.get(loop)
+        if reader is None:
+            kind = ClusterReader if self._address.kind == "cluster" else DirectReader
+            reader = self._readers[loop] = kind(self._address)
         try:
-            return await self._read(keys)
+            return await reader.read(keys)
         except DRIVER as error:
             if not is_dropped(error):
                 raise
-            return await self._read(keys)
+            await reader.refresh()
+            return await reader.read(keys)
 
-    async def _read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        loop = asyncio.get_running_loop()
-        client = self._clients.get(loop)
-        if client is None:
-            client = self._clients[loop] = _client(self._address)
-        if self._address.kind != "cluster":
-            found: list[bytes | None] = await client.mget(keys)
+    def close(self) -> None:
+        """Close the connections of every loop that runs; those of a loop that ended went with it."""
+        for loop, reader in list(self._readers.items()):
+            if loop.is_running():
+                loop.call_soon_threadsafe(reader.close)
+        self._readers.clear()
+
+
+class LoopReader:
+    """The connections of one event loop."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._tls = tls_context(address)
+        self._wires: dict[Host, Wire] = {}
+        self._dialing: dict[Host, asyncio.Lock] = {}
+
+    async def read(self, keys: Sequence[bytes]) -> Values:
+        """The values of keys. Errors of the driver pass through."""
+        raise NotImplementedError
+
+    async def refresh(self) -> None:
+        """Look again at who is where before the next read: a connection was lost."""
+
+    def close(self) -> None:
+        """Close all connections."""
+        for wire in self._wires.values():
+            wire.close()
+        self._wires.clear()
+
+    async def _wire(self, host: Host) -> Wire:
+        """The connection to a host, made now where there is none; whoever else needs it waits for that."""
+        wire = self._wires.get(host)
+        if wire is None or wire.lost is not None:
+            async with self._dialing.setdefault(host, asyncio.Lock()):
+                wire = self._wires.get(host)
+                if wire is None or wire.lost is not None:
+                    wire = self._wires[host] = await self._dial(host)
+        return wire
+
+    async def _dial(self, host: Host) -> Wire:
+        return await dial(self._address, host, tls=self._tls)
+
+
+class DirectReader(LoopReader):
+    """One server: by its address, behind a socket, or the master that sentinels name."""
+
+    async def read(self, keys: Sequence[bytes]) -> Values:
+        host = self._address.hosts[0] if self._address.hosts else (self._address.path, 0)
+        wire = await self._wire(host)
+        if len(keys) <= READ_KEYS:
+            [values] = _checked(await wire.ask([(b"MGET", *keys)]))
+            found: Values = values
             return found
-        pipeline = client.pipeline()
-        for key in keys:
-            pipeline.get(key)
-        answers: list[bytes | None] = await pipeline.execute()
-        return answers
+        parts = [keys[start : start + READ_KEYS] for start in range(0, len(keys), READ_KEYS)]
+        answers = _checked(await wire.ask([(b"MGET", *part) for part in parts]))
+        return [value for answer in answers for value in answer]
 
-    async def aclose(self) -> None:
-        """Close the connections of this loop."""
-        client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.aclose()
+    async def _dial(self, host: Host) -> Wire:
+        if self._address.kind != "sentinel":
+            return await super()._dial(host)
+        return await self._dial_master()
+
+    async def _dial_master(self) -> Wire:
+        """A connection to what the first sentinel that answers calls the master, if it is one."""
+        failed: Exception | None = None
+        for sentinel in self._address.hosts:
+            try:
+                return await self._master_of(sentinel)
+            except DRIVER as error:
+                failed = error
+        raise failed or exceptions.ConnectionError("no sentinel was named")
+
+    async def _master_of(self, sentinel: Host) -> Wire:
+        wire = await dial(self._address, sentinel, tls=self._tls, sentinel=True)
+        try:
+            [found] = _checked(await wire.ask([("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._address.service)]))
+        finally:
+            wire.close()
+        if found is None:
+            raise exceptions.ConnectionError(f"the sentinel knows no master {self._address.service!r}")
+        master = await dial(self._address, (found[0].decode(), int(found[1])), tls=self._tls)
+        [role] = await master.ask([("ROLE",)])
+        # A user that may not ask for the role reads on: the sentinel's word must do.
+        if isinstance(role, list) and role[0] != b"master":
+            master.close()
+            raise exceptions.ConnectionError("the sentinel's master is a replica: a failover is under way")
+        return master
 
 
-def _client(address: Address) -> Any:
-    options = arguments(address) | {"retry": Retry(NoBackoff(), 0)}
-    if address.kind == "unix":
-        return redis.asyncio.Redis(unix_socket_path=address.path, **options)
-    if address.kind == "sentinel":
-        own = sentinel_arguments(address) | {"retry": options["retry"]}
-        return Sentinel(address.hosts, sentinel_kwargs=own, **options).master_for(address.service)
-    if address.kind == "cluster":
-        nodes = [redis.asyncio.cluster.ClusterNode(*host) for host in address.hosts]
-        return redis.asyncio.RedisCluster(startup_nodes=nodes, **options)
-    host, port = address.hosts[0]
-    return redis.asyncio.Redis(host=host, port=port, **options)
+class ClusterReader(LoopReader):
+    """The masters of a cluster; each key is asked for where its slot is."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(address)
+        self._slots: list[Host | None] = []
+        self._stale = True
+        self._mapping = asyncio.Lock()
+
+    async def read(self, keys: Sequence[bytes]) -> Values:
+        if self._stale:
+            await self._map()
+        lanes: dict[Host, list[int]] = {}
+        for position, key in enumerate(keys):
+            host = self._slots[key_slot(key)]
+            if host is None:
+                raise exceptions.ClusterDownError("CLUSTERDOWN a slot is not covered")
+            lanes.setdefault(host, []).append(position)
+        # All nodes are asked before any is waited for.
+        wires = [await self._wire(host) for host in lanes]
+        asked = [
+            wire.ask([(b"GET", keys[position]) for position in positions])
+            for wire, positions in zip(wires, lanes.values(), strict=True)
+        ]
+        found: list[Any] = [None] * len(keys)
+        for answers, positions in zip(await asyncio.gather(*asked), lanes.values(), strict=True):
+            for position, answer in zip(positions, answers, strict=True):
+                found[position] = answer
+        for position, answer in enumerate(found):
+            if isinstance(answer, exceptions.ResponseError):
+                found[position] = await self._follow(keys[position], answer)
+        return found
+
+    async def refresh(self) -> None:
+        self._stale = True
+
+    async def _follow(self, key: bytes, answer: Any) -> bytes | None:
+        """The value of a key that is elsewhere by now, or on its way there."""
+        for _ in range(HOPS):
+            if not isinstance(answer, exceptions.ResponseError):
+                value: bytes | None = answer
+                return value
+            code, _, rest = str(answer).partition(" ")
+            if code not in {"MOVED", "ASK"}:
+                raise answer
+            name, _, port = rest.rpartition(" ")[2].rpartition(":")
+            wire = await self._wire((name, int(port)))
+            if code == "MOVED":
+                self._stale = True
+                [answer] = await wire.ask([(b"GET", key)])
+            else:
+                _, answer = await wire.ask([ASKING, (b"GET", key)])
+        raise exceptions.ClusterDownError("CLUSTERDOWN a key moves faster than it can be followed")
+
+    async def _map(self) -> None:
+        """Learn which node has which slot, from the first that answers."""
+        async with self._mapping:
+            if not self._stale:
+                return
+            failed: Exception | None = None
+            for host in dict.fromkeys([*self._address.hosts, *(host for host in self._wires)]):
+                try:
+                    [ranges] = _checked(await (await self._wire(host)).ask([("CLUSTER", "SLOTS")]))
+                except DRIVER as error:
+                    failed = error
+                    continue
+                self._learn(ranges, host)
+                self._stale = False
+                return
+            raise failed or exceptions.ConnectionError("no node was named")
+
+    def _learn(self, ranges: list[Any], asked: Host) -> None:
+        slots: list[Host | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+        for first, last, master, *_ in ranges:
+            # A node that does not know its own name is the one that was asked.
+            host = ((master[0] or b"").decode() or asked[0], master[1])
+            slots[first : last + 1] = [host] * (last - first + 1)
+        self._slots = slots
+        known = set(filter(None, slots)) | set(self._address.hosts)
+        for host in [host for host in self._wires if host not in known]:
+            with contextlib.suppress(KeyError):
+                self._wires.pop(host).close()
+
+
+def _checked(answers: list[Any]) -> list[Any]:
+    for answer in answers:
+        if isinstance(answer, exceptions.ResponseError):
+            raise answer
+    return answers

@@ -24,6 +24,8 @@ _AUTHENTICATION: Final = (
     exceptions.AuthorizationError,
     exceptions.AuthenticationWrongNumberOfArgsError,
 )
+_LOST: Final = (exceptions.ConnectionError, exceptions.ReadOnlyError, OSError, *MOVING)
+_STUCK: Final = (exceptions.TimeoutError, TimeoutError, exceptions.BusyLoadingError, *_AUTHENTICATION)
 #: Errors within a script carry their code inside the text where the server is older than 7.
 _CODE: Final = re.compile(r"(?<![A-Za-z])([A-Z]{4,}|OOM)(?![A-Za-z])")
 
@@ -71,9 +73,7 @@ def is_dropped(error: BaseException) -> bool:
 
     Not so where the server is known to be there and not to answer.
     """
-    if isinstance(error, exceptions.TimeoutError | exceptions.BusyLoadingError | _AUTHENTICATION):
-        return False
-    return isinstance(error, exceptions.ConnectionError | exceptions.ReadOnlyError | OSError | MOVING)
+    return isinstance(error, _LOST) and not isinstance(error, _STUCK)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

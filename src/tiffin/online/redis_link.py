@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final, Protocol
 
 import redis
@@ -129,10 +129,9 @@ class DirectLink:
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         if len(keys) == 1:
-            return self.run([(keys[0], (b"GET", keys[0]))])
-        parts = [keys[start : start + READ_KEYS] for start in range(0, len(keys), READ_KEYS)]
-        answers = self.run([(part[0], (b"MGET", *part)) for part in parts])
-        return answers[0] if len(answers) == 1 else [value for answer in answers for value in answer]
+            return [self._client.get(keys[0])]  # type: ignore[list-item]  # nothing is decoded
+        parts = (keys[start : start + READ_KEYS] for start in range(0, len(keys), READ_KEYS))
+        return [value for part in parts for value in self._client.mget(part)]  # type: ignore[misc]  # as above
 
     def scan(self, pattern: bytes, place: Place) -> tuple[list[bytes], Place | None]:
         cursor, keys = _scan(self._pool, pattern, place[1])
@@ -188,10 +187,10 @@ class ClusterLink:
         cluster = self._cluster
         lanes = self._lanes(cluster, [key for key, _ in commands])
         answers: list[Any] = [None] * len(commands)
-        with _all_borrowed([pool for pool, _ in lanes]) as connections:
+        with ExitStack() as stack:
             work = [
-                (connection, [commands[position][1] for position in positions])
-                for connection, (_, positions) in zip(connections, lanes, strict=True)
+                (stack.enter_context(_borrowed(pool)), [commands[position][1] for position in positions])
+                for pool, positions in lanes
             ]
             for (_, positions), found in zip(lanes, _exchange(work), strict=True):
                 for position, answer in zip(positions, found, strict=True):
@@ -275,15 +274,6 @@ def _borrowed(pool: Any) -> Iterator[Any]:
         raise
     finally:
         pool.release(connection)
-
-
-@contextmanager
-def _all_borrowed(pools: Sequence[Any]) -> Iterator[list[Any]]:
-    if not pools:
-        yield []
-        return
-    with _borrowed(pools[0]) as first, _all_borrowed(pools[1:]) as rest:
-        yield [first, *rest]
 
 
 class _Lane:
