@@ -10,7 +10,7 @@ import msgspec
 
 from tiffin.definitions.base import Meta
 from tiffin.definitions.definition import Definition
-from tiffin.refs import DEFAULT_PROJECT, check_project
+from tiffin.refs import DEFAULT_PROJECT, NAME, PROJECT_NAME, check_project
 from tiffin.registry import contents as documents
 from tiffin.registry import rules
 from tiffin.registry.base import Contents, Key, Revision
@@ -81,7 +81,8 @@ class RemoteRegistry(RegistryReader):
     def plan(self, objects: Definition | Sequence[Definition], project: str | None = None) -> Plan:
         """What :meth:`apply` would change, with its impact; raises where a rule forbids it."""
         given = rules.checked(objects)
-        answer = self._change(f"{_project(project)}/plan", {"objects": _documents(given)}, retry=True)
+        place = check_project(project or DEFAULT_PROJECT)
+        answer = self._change(f"{_project(place)}/plan", {"objects": _documents(given)}, retry=True)
         return _plan(answer)
 
     def apply(
@@ -99,7 +100,8 @@ class RemoteRegistry(RegistryReader):
         """
         given = rules.checked(objects)
         body = {"objects": _documents(given), "allow_breaking": allow_breaking, "by": by or author()}
-        answer = self._change(f"{_project(project)}/apply", body, retry=True)
+        place = check_project(project or DEFAULT_PROJECT)
+        answer = self._change(f"{_project(place)}/apply", body, retry=True)
         for each, meta in zip(given, msgspec.convert(answer["meta"], list[Meta]), strict=True):
             setattr(each, "meta", meta)  # noqa: B010  (every kind has it, their root does not)
         return _plan(answer)
@@ -114,8 +116,11 @@ class RemoteRegistry(RegistryReader):
         by: str | None = None,
     ) -> Plan:
         """Delete an object softly: its history stays, and it can be revived. A second time changes nothing."""
-        path = object_path(Key(project or DEFAULT_PROJECT, kind.__name__, name.strip()))
-        answer = self.connection.delete(path, retry=True, allow_breaking=allow_breaking, by=by or author())
+        key = Key(project or DEFAULT_PROJECT, kind.__name__, name.strip())
+        if not NAME.fullmatch(key.name) or not PROJECT_NAME.fullmatch(key.project):
+            # No path names it, so the error is told here: there is no such object.
+            self.snapshot(fresh=True).live(key.kind, key.name, key.project)
+        answer = self.connection.delete(object_path(key), retry=True, allow_breaking=allow_breaking, by=by or author())
         self._changed_here()
         return _plan(answer)
 
@@ -141,6 +146,8 @@ class RemoteRegistry(RegistryReader):
 
     def archive_project(self, name: str, *, by: str | None = None) -> None:
         """Make a project read-only and hide it from lists, for good; ``default`` cannot be."""
+        if not PROJECT_NAME.fullmatch(name):
+            self.snapshot(fresh=True).project(name)  # raises, as above
         self._change(f"{_project(name)}/archive", {"by": by or author()})
 
     def _refreshed(self, current: Snapshot | None) -> Snapshot:
@@ -163,8 +170,8 @@ def object_path(key: Key) -> str:
     return f"{_project(key.project)}/{PATHS[key.kind]}/{_part(key.name)}"
 
 
-def _project(name: str | None) -> str:
-    return f"{ROOT}/projects/{_part(name or DEFAULT_PROJECT)}"
+def _project(name: str) -> str:
+    return f"{ROOT}/projects/{_part(name)}"
 
 
 def _part(name: str) -> str:

@@ -64,6 +64,8 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 
 from tiffin._version import __version__
 from tiffin.config import Config
@@ -96,12 +98,20 @@ _CONTROLLERS: Final = (
 )
 
 
+class _Application(Litestar):
+    """Without the framework's support of other kinds of models, which takes a third of a second to load."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return [*plugins, MsgspecDIPlugin()]
+
+
 def create_app(config: Config | Mapping[str, Any]) -> Edge:
     """The service as an ASGI application, which opens its database when its lifespan begins."""
     options = config if isinstance(config, Config) else Config(config)
     core = Core(options)
     tracing = open_tracing("tiffin-core", options.get("trace_endpoint"), options.getfloat("trace_share"))
-    application = Litestar(
+    application = _Application(
         route_handlers=[
             core_health.watching(metrics_auth=options.getboolean("metrics_auth")),
             Router("/api/v1", route_handlers=[*_CONTROLLERS]),

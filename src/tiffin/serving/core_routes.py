@@ -41,6 +41,16 @@ _PROBLEMS: Final = {
 }
 
 
+class _Shared(dict[int, ResponseSpec]):
+    """The framework copies what a handler is declared with, deeply and several times; this stays one."""
+
+    def __deepcopy__(self, _: object) -> _Shared:
+        return self
+
+
+_RESPONSES: Final = _Shared((code, ResponseSpec(Problem, description=text)) for code, text in _PROBLEMS.items())
+
+
 def answers(
     method: Literal["GET", "POST", "PUT", "DELETE"], path: str, rule: Rule, *, status: int = 200
 ) -> HTTPRouteHandler:
@@ -51,5 +61,5 @@ def answers(
         opt=ruled(rule),
         status_code=status,
         sync_to_thread=True,
-        responses={code: ResponseSpec(Problem, description=text) for code, text in _PROBLEMS.items()},
+        responses=_RESPONSES,
     )
