@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from tiffin.control import Control
 from tiffin.definitions.schema import TableSchema
 from tiffin.errors import JobCancelled, TiffinError
+from tiffin.ingest.expiry import sweep_if_due
 from tiffin.ingest.materialize import Route, materialize, materialize_incremental
 from tiffin.jobs.record import Outcome
 from tiffin.online.base import WriteResult
@@ -15,12 +16,18 @@ from tiffin.online.base import WriteResult
 class Sync:
     """Brings tables up to date, one after the other. One that cannot be does not keep the others from it."""
 
-    def __init__(self, tables: Sequence[TableSchema], step: Callable[[TableSchema, Control], WriteResult]) -> None:
+    def __init__(
+        self,
+        tables: Sequence[TableSchema],
+        step: Callable[[TableSchema, Control], WriteResult],
+        after: Callable[[Control], object] = lambda _: None,
+    ) -> None:
         self._tables = tables
         self._step = step
+        self._after = after
 
     def run(self, control: Control) -> Outcome:
-        """Do every table, and then raise the first error there was."""
+        """Do every table and what comes after them, and then raise the first error there was."""
         outcome = Outcome()
         failed: TiffinError | None = None
         for table in self._tables:
@@ -34,6 +41,7 @@ class Sync:
                 failed = failed or error
             else:
                 outcome += Outcome(result.written, result.skipped)
+        self._after(control)
         if failed is not None:
             raise failed
         return outcome
@@ -45,5 +53,9 @@ def window(route: Route, tables: Sequence[TableSchema], start: int | None, end: 
 
 
 def incremental(route: Route, tables: Sequence[TableSchema]) -> Sync:
-    """What was committed since the last time."""
-    return Sync(tables, lambda table, control: materialize_incremental(route, table, control=control))
+    """What was committed since the last time; then rows that have expired leave the store, if it is time."""
+    return Sync(
+        tables,
+        lambda table, control: materialize_incremental(route, table, control=control),
+        lambda control: sweep_if_due(route.store, control),
+    )
