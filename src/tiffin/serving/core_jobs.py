@@ -68,6 +68,7 @@ class Jobs(Controller):
         core.snapshot().project(data.project)
         if data.status.is_final:
             raise InvalidArgument("A job that has ended cannot be added.", field="status")
+        core.gate.record(principal, data.project, "add job", f"{data.type.name} of {', '.join(data.tables)}")
         record = JobRecord(**msgspec.structs.asdict(data) | {"tables": tuple(data.tables)})
         try:
             core.jobs.add(record)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tiffin import clock
 from tiffin.config import Config
+from tiffin.deployment import has_core, registry_url
 from tiffin.errors import PermissionDenied, Unauthenticated
-from tiffin.options import names_server, option_named
 from tiffin.refs import PROJECT_NAME
 from tiffin.registry.access import EVERY_PROJECT, Principal, Role
 from tiffin.serving.denials import bearer, denial, unauthenticated
@@ -166,16 +166,23 @@ def open_guarded_gate(config: Config, workspace: Workspace, asked: Set[str]) -> 
     source = _source(config, workspace)
     tokens = None
     if "tokens" in asked:
-        max_age = config.getfloat("access_max_age") if config.exists("access_max_age") else None
-        tokens = KnownTokens(source, KeptFile(folder / "tokens.json"), max_age=max_age)
-    web_tokens = open_web_tokens(config, KeptFile(folder / "keys.json")) if "oidc" in asked else None
-    retention = config.getfloat("audit_retention_days") if config.exists("audit_retention_days") else None
-    return GuardedGate(source, tokens=tokens, web_tokens=web_tokens, retention_days=retention)
+        registry = config.get("core_url") if has_core(config) else registry_url(config)
+        kept = KeptFile(folder / "tokens.json", registry)
+        tokens = KnownTokens(source, kept, max_age=_maybe(config, "access_max_age"))
+    web_tokens = None
+    if "oidc" in asked:
+        web_tokens = open_web_tokens(config, KeptFile(folder / "keys.json", config.get("oidc_issuer")))
+    return GuardedGate(
+        source, tokens=tokens, web_tokens=web_tokens, retention_days=_maybe(config, "audit_retention_days")
+    )
+
+
+def _maybe(config: Config, option: str) -> float | None:
+    return config.getfloat(option) if config.exists(option) else None
 
 
 def _source(config: Config, workspace: Workspace) -> AccessSource:
-    core = names_server(option_named("core_url"), config.get("core_url")) and not config.getboolean("embedded")
-    if not core:
+    if not has_core(config):
         return DatabaseSource(lambda: engine_of(workspace))
     from tiffin.remote.services import core_connection
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import stat
@@ -16,11 +17,20 @@ from tiffin.registry.snapshot_file import write_private
 _log = logging.getLogger(__name__)
 
 
-class KeptFile:
-    """One JSON document on disk, replaced atomically. It decides who is admitted, so it is not taken from others."""
+class _Kept(msgspec.Struct, frozen=True):
+    about: str
+    document: Any
 
-    def __init__(self, path: Path) -> None:
+
+class KeptFile:
+    """One JSON document on disk, replaced atomically. It decides who is admitted, so it is not taken from others.
+
+    ``about`` names whom it was learnt from: what another registry or issuer said once has no say here.
+    """
+
+    def __init__(self, path: Path, about: str) -> None:
         self.path = path
+        self._about = hashlib.sha256(about.encode()).hexdigest()
 
     def load(self) -> Any | None:
         """The document, None where there is none that can be trusted."""
@@ -30,16 +40,17 @@ class KeptFile:
                 if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                     _log.warning("%s is not used: others than its service may write it", self.path)
                     return None
-                return msgspec.json.decode(file.read())
+                kept = msgspec.json.decode(file.read(), type=_Kept)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.MsgspecError, RecursionError) as error:
             _log.warning("%s cannot be read: %s", self.path, type(error).__name__)
             return None
+        return kept.document if kept.about == self._about else None
 
     def save(self, document: object) -> None:
         """Replace the document. A disk that refuses is logged: the service goes on with what it holds in memory."""
         try:
-            write_private(self.path, msgspec.json.encode(document))
+            write_private(self.path, msgspec.json.encode(_Kept(self._about, document)))
         except StorageError as error:
             _log.warning("%s", error)

@@ -114,32 +114,41 @@ class KeySet:
     def refresh(self) -> None:
         """Fetch the keys where it is time or one was asked for. What is known stays where that fails."""
         with self._lock:
-            asked = self._asked
-            if asked is None and self._fetched and time.monotonic() - self._fetched < REFRESH_SECONDS:
+            recent = self._fetched and time.monotonic() - self._fetched < REFRESH_SECONDS
+            if self._asked is None and recent:
                 return
         try:
-            self._take(self._fetch())
+            document = self._fetch()
+            self._take(document, _read_keys(document))
         finally:
             with self._lock:
                 self._fetched = time.monotonic()
-                self._asked = None
+                asked, self._asked = self._asked, None
             if asked is not None:
                 asked.set_result(None)
 
     def recall(self) -> None:
         """Take the keys of an earlier run, where the issuer has not answered yet."""
         document = self._kept.load() if self._kept is not None and self._keys is None else None
-        if isinstance(document, dict) and document.get("issuer") == self._issuer:
-            self._take(document.get("jwks"))
-
-    def _take(self, document: object) -> None:
-        if document == self._document and self._keys is not None:
+        if document is None:
             return
-        keys = _read_keys(document)
-        self._keys, self._document = keys, document
-        self.version += 1
+        try:
+            keys = _read_keys(document)
+        except Unavailable:  # another version wrote it: as good as none
+            return
+        with self._lock:
+            if self._keys is None:
+                self._keys = keys
+                self.version += 1
+
+    def _take(self, document: object, keys: list[_Key]) -> None:
+        if document == self._document:
+            return
+        with self._lock:
+            self._keys, self._document = keys, document
+            self.version += 1
         if self._kept is not None:
-            self._kept.save({"issuer": self._issuer, "jwks": document})
+            self._kept.save(document)
 
     def _fetch(self) -> object:
         if self._place and not _is_url(self._place):

@@ -13,6 +13,7 @@ from typing import Any, Final
 from tiffin.config import Config
 from tiffin.errors import InvalidConfig, MissingDependency
 from tiffin.serving import listen
+from tiffin.serving.gate import check_binding
 
 #: Seconds between two ticks of uvicorn's keep-alive clock, which is not used: the protocol has its own.
 _NEVER: Final = 86_400
@@ -37,6 +38,7 @@ def serve(
     default is printed. A stop answers all that was received, for at most option ``serving_grace`` seconds.
     """
     options = config if isinstance(config, Config) else Config(config)
+    check_binding(options, host)
     _check(workers, tls_cert, tls_key)
     _needs_uvicorn()
     sockets = listen.bind(host, port, workers)
