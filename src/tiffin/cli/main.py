@@ -42,6 +42,10 @@ COMMANDS: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
         ("get-historical-features", "tiffin.cli.read:app", "Build a training set, correct at every row's time."),
         ("get-online-features", "tiffin.cli.read:app", "Look up the latest values of keys."),
     ),
+    "Serve": (
+        ("up", "tiffin.cli.up:app", "Run the registry and the online service over the store of one home."),
+        ("serve", "tiffin.cli.serve:app", "Run a service in the foreground."),
+    ),
     "Operate": (
         ("jobs", "tiffin.cli.jobs:app", "Work that ran or is running."),
         ("registry", "tiffin.cli.registry:app", "Schema, backup and history of the registry."),

@@ -77,6 +77,17 @@ def write_json(data: object) -> None:
     sys.stdout.flush()
 
 
+def write_line(data: object) -> None:
+    """A JSON text on a line of its own on stdout, from a command that goes on."""
+    say([json.dumps(plain(data), allow_nan=False)])
+
+
+def say(lines: Iterable[str]) -> None:
+    """Lines on stdout, at once, from a command that goes on."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+
+
 def _json(data: object, *, ascii_only: bool) -> str:
     return json.dumps(plain(data), indent=2, ensure_ascii=ascii_only, allow_nan=False)
 
