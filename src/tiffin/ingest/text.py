@@ -18,6 +18,7 @@ import polars as pl
 from tiffin.coerce import Coercion, coercion
 from tiffin.definitions.schema import TableSchema
 from tiffin.errors import InvalidData
+from tiffin.offline.instants import from_iso
 from tiffin.offline.location import filesystem, is_remote
 from tiffin.offline.mapping import is_bare
 from tiffin.types import ValueType, polars_type
@@ -30,7 +31,6 @@ _ROWS: Final = 1 << 17
 _TRUE: Final = ("true", "t", "1", "yes")
 _FALSE: Final = ("false", "f", "0", "no")
 _NOT_JSON: Final = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
-_ISO: Final = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?$"
 _WHOLE: Final = r"^[+-]?\d+$"
 
 
@@ -92,21 +92,10 @@ def _parsed(text: pl.Expr, to: ValueType) -> pl.Expr | None:
 
 
 def _instant(text: pl.Expr) -> pl.Expr:
-    """ISO 8601 in any zone, naive ones in UTC, finer ones rounded up; or whole seconds since 1970."""
-    iso = pl.when(text.str.contains(_ISO)).then(
-        text.str.replace(" ", "T", literal=True)
-        .str.replace(r"Z$", "+00:00")
-        .str.replace(r"([+-]\d{2})(\d{2})$", "$1:$2")
-    )
-    date_only = iso.str.replace(r"^(\d{4}-\d{2}-\d{2})$", "${1}T00:00")
-    with_seconds = date_only.str.replace(r"(T\d{2}:\d{2})($|[+-])", "${1}:00$2")
-    zoned = with_seconds.str.replace(r"(T[\d:.]+)$", "$1+00:00")
-    parsed = zoned.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", time_unit="us", time_zone="UTC", strict=False)
-    late = pl.when(zoned.str.contains(r"\.\d{6}\d*[1-9]")).then(pl.duration(microseconds=1))
-    instant = parsed + late.otherwise(pl.duration(microseconds=0))
+    """ISO 8601, finer times rounded up; or whole seconds since 1970."""
     whole = pl.when(text.str.contains(_WHOLE)).then(text).cast(pl.Int64, strict=False)
     seconds = coercion(whole, pl.Int64(), ValueType.UNIX_TIMESTAMP).value
-    return pl.coalesce(instant, seconds)
+    return pl.coalesce(from_iso(text, "up"), seconds)
 
 
 def declared_types(table: TableSchema, names: Iterable[str]) -> dict[str, ValueType]:

@@ -18,6 +18,7 @@ from tiffin.errors import InvalidArgument, InvalidData, NotFound, closest
 from tiffin.frames import is_frame, lazy_frame
 from tiffin.offline import lake
 from tiffin.offline.footers import storage_errors
+from tiffin.offline.instants import from_iso
 from tiffin.offline.location import is_remote, normalise
 from tiffin.offline.runs import Listing
 from tiffin.types import ValueType, polars_type
@@ -141,8 +142,8 @@ def _csv(path: str, keys: Mapping[str, ValueType]) -> pl.LazyFrame:
     frame = frame.with_columns(pl.lit(None).alias(name) for name in unsaid if not held[name].item())
     if schema.get(TIMESTAMP_COLUMN) != pl.String:
         return frame
-    # Texts with a zone: what is read as a time by itself has none.
-    instants = pl.col(TIMESTAMP_COLUMN).str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
+    # Texts with a zone, or some of them: what is read as a time by itself has none.
+    instants = from_iso(pl.col(TIMESTAMP_COLUMN).str.strip_chars(), "down").alias(TIMESTAMP_COLUMN)
     unread = frame.filter(pl.col(TIMESTAMP_COLUMN).is_not_null() & instants.is_null()).select(TIMESTAMP_COLUMN)
     with storage_errors(f"The entity source {path!r}"):
         first = unread.head(1).collect()
