@@ -255,6 +255,10 @@ class NameWarning(TiffinWarning):
     """An allowed name that other systems reserve."""
 
 
+class EvictionWarning(TiffinWarning):
+    """The online store's server may throw rows away when its memory is full."""
+
+
 class StaleStoreWarning(TiffinWarning):
     """Commits wait that were not materialised yet, so an online read may miss them."""
 
