@@ -56,7 +56,7 @@ def _files(path: Path) -> Iterator[Path]:
     if path.is_dir():
         yield from _below(path)
     elif not path.exists():
-        raise InvalidDefinition(f"There is no file or folder {str(path)!r}.", field="path")
+        raise InvalidDefinition(f"There is no file or folder {str(path)!r}.", hint="Check the path.", field="path")
     elif path.suffix in _YAML or path.suffix == ".py":
         yield path
     else:

@@ -14,7 +14,7 @@ from tiffin.definitions.expectation import AnyExpectation, Expectation
 from tiffin.definitions.feature import Feature
 from tiffin.definitions.source import AnyBatchSource, AnyStreamSource, BigQuerySource, FileSource, KafkaSource
 from tiffin.definitions.source import KinesisSource as _Kinesis
-from tiffin.errors import InvalidDefinition, NameWarning
+from tiffin.errors import InvalidDefinition, NameWarning, closest
 from tiffin.refs import DISCOURAGED, RESERVED, check_name
 
 #: The greatest max age: added to any instant, it still fits 64 bits of microseconds.
@@ -99,9 +99,17 @@ class FeatureTable(Definition):
         what = f"FeatureTable {self.name!r}"
         base.check_labels(self.labels, kind=what)
         if not self.entities:
-            raise InvalidDefinition(f"{what} must have at least one entity.", field="entities")
+            raise InvalidDefinition(
+                f"{what} must have at least one entity.",
+                field="entities",
+                hint="Name the entities whose keys its rows have.",
+            )
         if not self.features:
-            raise InvalidDefinition(f"{what} must have at least one feature.", field="features")
+            raise InvalidDefinition(
+                f"{what} must have at least one feature.",
+                field="features",
+                hint="Give a Feature for each column that is read.",
+            )
         for entity in self.entities:
             check_name(entity, kind="entity")
         for feature in self.features:
@@ -118,6 +126,7 @@ class FeatureTable(Definition):
                     raise InvalidDefinition(
                         f"{what} has an expectation on {column!r}, which is neither an entity nor a feature of it.",
                         field="expectations",
+                        hint=closest(column, known),
                     )
 
     def _check_distinct(self, what: str) -> None:

@@ -55,7 +55,11 @@ class Source(base.Value, tag_field="type"):
             if isinstance(value, FileFormat | StreamFormat):
                 value.check()
             elif name not in optional and not value:
-                raise InvalidDefinition(f"{type(self).__name__} {name} must not be empty.", field=name)
+                raise InvalidDefinition(
+                    f"{type(self).__name__} {name} must not be empty.",
+                    field=name,
+                    hint="Name the one that the source has.",
+                )
         for alias, column in getattr(self, "field_mapping", {}).items():
             if not alias or not column.strip():
                 raise InvalidDefinition(

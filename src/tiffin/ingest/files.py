@@ -75,11 +75,19 @@ def _read(file: Found, kind: str, table: TableSchema) -> Iterator[Given]:
         for given in readers[kind](file.path, table):
             yield _with_folders(given, file, table)
     except pl.exceptions.PolarsError as error:
-        raise InvalidData(f"{file.path!r} cannot be read as {kind}: {error}.", field="source") from error
+        raise InvalidData(
+            f"{file.path!r} cannot be read as {kind}: {error}.",
+            field="source",
+            hint="Mend the file, or name it by its kind.",
+        ) from error
     except FileNotFoundError as error:
-        raise NotFound(f"{file.path!r} went away while it was read.", field="source") from error
+        raise NotFound(
+            f"{file.path!r} went away while it was read.", field="source", hint="Nothing was stored; call again."
+        ) from error
     except OSError as error:
-        raise StorageError(f"{file.path!r} cannot be read: {error}.", field="source") from error
+        raise StorageError(
+            f"{file.path!r} cannot be read: {error}.", field="source", hint="Check its permissions and the credentials."
+        ) from error
 
 
 def _parquet_frames(path: str, _: TableSchema) -> Iterator[Given]:

@@ -147,7 +147,9 @@ def _deleted(table: TableSchema, types: Types) -> Reading:
     how = coercion(pl.col(raw), types[raw], ValueType.BOOL)
     if how.refused:
         raise InvalidData(
-            f"{table.label()}: the deleted_column {raw!r} must be boolean, but is of type {types[raw]}.", field=raw
+            f"{table.label()}: the deleted_column {raw!r} must be boolean, but is of type {types[raw]}.",
+            field=raw,
+            hint="Store true, false or null in it, or name another column.",
         )
     return Reading(DELETED, raw, how._replace(value=how.value.fill_null(value=False)))
 

@@ -79,7 +79,11 @@ def snapshot(source: FileSource, *, version: int | None = None, known_at: int | 
     table = None if is_glob(uri) else open_table(uri, wanted)
     if table is None:
         if wanted is not None:
-            raise NotFound(f"{uri!r} is not a Delta table, so it has no version {wanted}.", field="version")
+            raise NotFound(
+                f"{uri!r} is not a Delta table, so it has no version {wanted}.",
+                field="version",
+                hint="Leave the version out, or name the folder of the table.",
+            )
         return LakeSnapshot(uri, -1, _plain_files(uri))
     if known_at is not None:
         known = _version_known_at(uri, table, known_at)

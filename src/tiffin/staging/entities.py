@@ -45,7 +45,11 @@ def stage_entities_to_fs(entity_source: Any, staging_location: str, config: obje
     try:
         frame.write_parquet(uri, mkdir=local)
     except OSError as error:
-        raise StorageError(f"The entities cannot be written to {uri!r}: {error}.", field="staging_location") from error
+        raise StorageError(
+            f"The entities cannot be written to {uri!r}: {error}.",
+            field="staging_location",
+            hint="Name a folder or bucket that can be written.",
+        ) from error
     return FileSource(event_timestamp_column=TIMESTAMP_COLUMN, file_format=ParquetFormat(), file_url=uri)
 
 
