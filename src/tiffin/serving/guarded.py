@@ -18,7 +18,7 @@ from tiffin.serving.denials import bearer, denial, unauthenticated
 from tiffin.serving.kept import KeptFile
 from tiffin.serving.oidc import WebTokens, open_web_tokens
 from tiffin.serving.recorder import Recorder
-from tiffin.serving.sources import AccessSource, CoreSource, DatabaseSource, engine_of
+from tiffin.serving.sources import AccessSource, CoreSource, DatabaseSource, engine_of, no_database
 from tiffin.serving.ticker import Ticker
 from tiffin.serving.tokens import KnownTokens
 
@@ -183,6 +183,8 @@ def _maybe(config: Config, option: str) -> float | None:
 
 def _source(config: Config, workspace: Workspace) -> AccessSource:
     if not has_core(config):
+        if not registry_url(config).startswith(("sqlite", "postgres")):
+            raise no_database()
         return DatabaseSource(lambda: engine_of(workspace))
     from tiffin.remote.services import core_connection
 

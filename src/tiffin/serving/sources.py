@@ -131,7 +131,12 @@ def engine_of(workspace: Workspace) -> sa.Engine:
     store = getattr(workspace.registry, "store", None)
     if isinstance(store, SqlRegistry):
         return store.engine
-    raise InvalidConfig(
+    raise no_database()
+
+
+def no_database() -> InvalidConfig:
+    """The error of a registry that is in no database."""
+    return InvalidConfig(
         "Tokens and the audit log need a registry in a database.",
         field="registry",
         hint="Set registry to a sqlite:// or postgresql:// URL.",
