@@ -25,6 +25,7 @@ _GO_ON = {"tiffin up", "tiffin serve core", "tiffin serve online"}
 #: Examples that name what a new project does not have; they must fail for that reason alone.
 _NEEDS_MORE = {
     "tiffin jobs show": "not_found",
+    "tiffin token revoke": "not_found",
     "tiffin jobs cancel": "not_found",
     "tiffin jobs logs": "not_found",
     "tiffin entities diff": "not_found",

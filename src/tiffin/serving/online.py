@@ -3,6 +3,7 @@
 ::
 
     POST /v1/features/online         {"project", "features" | "feature_service", "entities" | "entity_rows"}
+    POST /v1/push                    rows of one table as an Arrow stream, into both stores
     POST /get-online-features        these five in the shapes of Feast's feature server
     POST /push
     POST /write-to-online-store
@@ -62,6 +63,7 @@ class Route(NamedTuple):
 
 ROUTES: Final[Mapping[str, Route]] = {
     "/v1/features/online": Route("features_online", "POST", _READ),
+    "/v1/push": Route("push_stream", "POST", _PUSH),
     "/get-online-features": Route("get_online_features", "POST", _READ, feast=True),
     "/push": Route("push", "POST", _PUSH, feast=True),
     "/write-to-online-store": Route("write_to_online_store", "POST", _PUSH, feast=True),
@@ -104,6 +106,7 @@ class Online:
             "features_online": reads.online,
             "get_online_features": reads.feast,
             "push": self._writes.push,
+            "push_stream": self._writes.push_stream,
             "write_to_online_store": self._writes.write,
             "materialize": self._writes.materialize,
             "materialize_incremental": self._writes.materialize_incremental,

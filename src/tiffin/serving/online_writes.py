@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from urllib.parse import unquote
 
 import msgspec
 
@@ -30,6 +31,9 @@ from tiffin.serving.online_http import Answer, Request, decoded
 from tiffin.workspace import Workspace
 
 if TYPE_CHECKING:
+    from tiffin.commit import Commit
+    from tiffin.ingest.batch import OnInvalid
+    from tiffin.ingest.text import Given
     from tiffin.sync import Sync
 
 R = TypeVar("R")
@@ -112,9 +116,32 @@ class Writes:
                 table = self._table(asked.push_source_name)
             except NotFound as error:
                 raise UnknownSource(error.message, field="push_source_name", hint=error.hint) from None
-            self._put(principal, table, asked.df, asked.to, None if key is None else key.decode("latin-1"), control)
+            rows = _rows(asked.df, table)
+            self._put(principal, table, rows, asked.to, None if key is None else key.decode("latin-1"), control)
 
         return await self._answered(request, principal, work, _EMPTY, "push")
+
+    async def push_stream(self, request: Request, principal: Principal) -> Answer:
+        """Rows for one table of any project as an Arrow stream, into both stores; what the commit was.
+
+        The parameters stand in the query: see :class:`~tiffin.serving.online_push.StreamPush`.
+        """
+        from tiffin.serving.online_push import read_push
+
+        asked = read_push(request.query)
+        body = await request.body(self._limits)
+        key = request.headers.get(b"idempotency-key")
+        project = asked.project or self._project
+        done: list[Commit] = []
+
+        def work(control: Control) -> None:
+            table = self._workspace.table(asked.table, project)
+            key_text = None if key is None else unquote(key.decode("latin-1"))
+            rows = asked.rows(body)
+            done.append(self._put(principal, table, rows, "both", key_text, control, on_invalid=asked.on_invalid))
+
+        await self._answered(request, principal, work, _EMPTY, "push", project=project)
+        return Answer(msgspec.json.encode(done[0]))
 
     async def write(self, request: Request, principal: Principal) -> Answer:
         """Rows for one table, into the online store alone."""
@@ -122,7 +149,8 @@ class Writes:
 
         def work(control: Control) -> None:
             asked = decoded(_write, body)
-            self._put(principal, self._table(asked.feature_view_name), asked.df, "online", None, control)
+            table = self._table(asked.feature_view_name)
+            self._put(principal, table, _rows(asked.df, table), "online", None, control)
 
         return await self._answered(request, principal, work, _NULL, "push")
 
@@ -166,12 +194,20 @@ class Writes:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _answered(
-        self, request: Request, principal: Principal, work: Callable[[Control], None], answer: Answer, action: str
+        self,
+        request: Request,
+        principal: Principal,
+        work: Callable[[Control], None],
+        answer: Answer,
+        action: str,
+        *,
+        project: str = "",
     ) -> Answer:
         """Do the work in a thread, if the caller may have it done and there is room."""
-        self._gate.require(principal, self._project, Role.WRITER, action=action)
+        project = project or self._project
+        self._gate.require(principal, project, Role.WRITER, action=action)
         self._definitions.require_fresh()
-        request.project = self._project
+        request.project = project
         loop = asyncio.get_running_loop()
         deadline = _Deadline(self._limits.write_time)
         self._room.enter()
@@ -189,20 +225,26 @@ class Writes:
             running.exception()  # whoever asked may be gone; nobody else wants to know
 
     def _put(
-        self, principal: Principal, table: TableSchema, df: Columns, to: str, key: str | None, control: Control
-    ) -> None:
+        self,
+        principal: Principal,
+        table: TableSchema,
+        source: Given,
+        to: str,
+        key: str | None,
+        control: Control,
+        *,
+        on_invalid: OnInvalid | None = None,
+    ) -> Commit:
         from tiffin.ingest.batch import ingest
         from tiffin.ingest.online_only import push_online
         from tiffin.ingest.push import push
-        from tiffin.ingest.text import json_columns
 
-        source = json_columns(df, table)
         self._gate.record(principal, table.project, "push", f"{table.name} to {to}")
         workspace, config = self._workspace, self._config
         skew = round(config.getfloat("max_skew") * 1_000_000)
         quarantines = config.getboolean("ingestion_drop_invalid_rows")
         shared: dict[str, Any] = {
-            "on_invalid": "quarantine" if quarantines else "reject",
+            "on_invalid": on_invalid or ("quarantine" if quarantines else "reject"),
             "dead_letters": workspace.folder("deadletter_path", "dead_letters"),
             "staging": str(workspace.home / "staging"),
             "control": control,
@@ -214,6 +256,7 @@ class Writes:
         else:
             commit = push(workspace.route, table, source, max_skew=skew, idempotency_key=key, **shared)
         self._metrics.pushed(table.project, commit.rows)
+        return commit
 
     def _run(self, principal: Principal, work: Sync, tables: list[TableSchema]) -> None:
         """Run a job, and cancel it where it does not end in time."""
@@ -242,6 +285,12 @@ class Writes:
         if names is None:
             names = [table.name for table in self._workspace.registry.objects(FeatureTable, self._project)]
         return [self._table(name) for name in dict.fromkeys(names)]
+
+
+def _rows(columns: Columns, table: TableSchema) -> Given:
+    from tiffin.ingest.text import json_columns
+
+    return json_columns(columns, table)
 
 
 class _Deadline(Control):
