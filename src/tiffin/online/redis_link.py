@@ -247,10 +247,11 @@ class ClusterLink:
 
 def _follow(cluster: redis.RedisCluster, command: tuple[Any, ...]) -> Any:
     """The answer of a command whose key has moved or is moving: the driver follows it."""
+    name, *rest = command
     try:
-        return cluster.execute_command(*command)
+        return cluster.execute_command(name.decode(), *rest)
     except NoScriptError:
-        return cluster.execute_command(b"EVAL", _SCRIPTS[command[1]].text, *command[2:])
+        return cluster.execute_command("EVAL", _SCRIPTS[rest[0]].text, *rest[1:])
     except ResponseError as error:
         return error
 
