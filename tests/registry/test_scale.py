@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
+from tests.registry.places import Place
 from tiffin import Entity, Feature, FeatureTable
 from tiffin.registry.registry import Registry
 from tiffin.registry.sql import open_registry
@@ -28,8 +28,8 @@ def cpu(work: Callable[[], object]) -> float:
 
 
 @pytest.mark.serial
-def test_plan_and_apply_of_500_tables_take_less_than_two_seconds(tmp_path: Path) -> None:
-    registry = Registry(open_registry(f"sqlite:///{tmp_path}/registry.db"))
+def test_plan_and_apply_of_500_tables_take_less_than_two_seconds(place: Place) -> None:
+    registry = Registry(open_registry(place.url))
     registry.apply(Entity("driver_id", value_type=ValueType.INT64))
     for description in ("first", "second", "second"):
         given = tables(description)

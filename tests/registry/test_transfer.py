@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.registry.places import Place, PostgresPlace, SqlitePlace
+from tests.servers.postgres import PostgresServer
 from tiffin import Entity, FeatureTable
 from tiffin.errors import InvalidData, Unsupported
 from tiffin.registry.memory import MemoryRegistry
@@ -29,8 +31,8 @@ def lines() -> list[str]:
 
 
 @pytest.fixture
-def empty(tmp_path: Path) -> Iterator[SqlRegistry]:
-    store = open_registry(f"sqlite:///{tmp_path}/r.db")
+def empty(place: Place) -> Iterator[SqlRegistry]:
+    store = open_registry(place.url)
     yield store
     store.close()
 
@@ -76,3 +78,38 @@ def test_lines_that_do_not_fit_are_named_and_nothing_is_stored(
 def test_a_store_that_cannot_be_carried_says_so() -> None:
     with pytest.raises(Unsupported, match="str"):
         list(dump("a store of some other kind"))  # type: ignore[arg-type]
+
+
+def test_a_registry_moves_from_sqlite_to_postgresql_and_back(
+    lines: list[str], tmp_path: Path, postgres: PostgresServer
+) -> None:
+    there = PostgresPlace(postgres)
+    first, second = SqlitePlace(tmp_path / "a.db"), SqlitePlace(tmp_path / "b.db")
+    stores = [open_registry(place.url) for place in (first, there, second)]
+    load(stores[0], lines)
+    # Names that locales order in other ways than code points do.
+    Registry(stores[0]).apply([driver(name=name) for name in ("b", "A", "_c", "B", "a_b", "ab")])
+    written = list(dump(stores[0]))
+    for store in stores[1:]:
+        load(store, written)
+        assert list(dump(store)) == written
+    everything = "select project, kind, name, revision, action, at, changed_by, hash, spec from revisions"
+    assert sorted(there.rows(everything)) == sorted(first.rows(everything))
+    assert Registry(stores[1]).apply(driver(name="A")).is_empty
+    for store in stores:
+        store.close()
+
+
+def test_order_is_by_code_point_whatever_the_locale_of_the_database(postgres: PostgresServer) -> None:
+    created = (
+        "CREATE DATABASE \"in_english\" TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER icu "
+        "ICU_LOCALE 'en-US' LOCALE 'C.UTF-8'"
+    )
+    postgres.sql(created)
+    assert postgres.sql("select min(n) from (values ('B'), ('a')) as t(n)", "in_english").strip() == "a"
+    store = open_registry(f"postgresql://postgres@127.0.0.1:{postgres.port}/in_english")
+    names = ["B", "_c", "a", "a_b", "ab"]
+    Registry(store).apply([driver(name=name) for name in reversed(names)])
+    assert [each.key.name for each in store.load().records] == names
+    assert [each.name for each in store.revisions()] == names
+    store.close()

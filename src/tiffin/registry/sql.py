@@ -56,8 +56,7 @@ class SqlRegistry:
 
     def commit(self, transaction: Transaction) -> int:
         with writing(self.engine) as connection:
-            connection.execute(tables.registry_version.update().values(version=tables.registry_version.c.version + 1))
-            version = _version(connection)
+            version = _next_version(connection)
             _create_projects(connection, transaction)
             _check_projects(connection, {update.key.project for update in transaction.updates} | {*transaction.archive})
             for guard in transaction.guards:
@@ -77,19 +76,22 @@ class SqlRegistry:
         query = sa.select(tables.revisions).order_by(
             _revisions.project, _revisions.kind, _revisions.name, _revisions.revision
         )
-        with reading(self.engine) as connection:
-            for row in connection.execution_options(yield_per=1000).execute(query):
+        with (
+            reading(self.engine) as connection,
+            connection.execute(query, execution_options={"yield_per": 1000}) as result,
+        ):
+            for row in result:
                 yield _revision(row)
 
     def restore(self, projects: Iterable[ProjectRecord], revisions: Iterable[Revision]) -> int:
         restored = list(revisions)
         with writing(self.engine) as connection:
-            connection.execute(tables.registry_version.update().values(version=tables.registry_version.c.version + 1))
+            version = _next_version(connection)
             if connection.execute(sa.select(sa.func.count()).select_from(tables.objects)).scalar_one():
                 raise FailedPrecondition("The registry holds objects already.", hint="Restore into an empty one.")
             connection.execute(tables.projects.delete())
             _insert(connection, tables.projects, [msgspec.structs.asdict(project) for project in projects])
-            _insert(connection, tables.objects, _present(restored, _version(connection)))
+            _insert(connection, tables.objects, _present(restored, version))
             _insert(connection, tables.revisions, [_revision_row(revision) for revision in restored])
         return len(restored)
 
@@ -99,6 +101,16 @@ class SqlRegistry:
 
 def _version(connection: sa.Connection) -> int:
     return int(connection.execute(sa.select(tables.registry_version.c.version)).scalar_one())
+
+
+def _next_version(connection: sa.Connection) -> int:
+    """Count a commit. Whoever comes after waits for the row until this one is done."""
+    counter = tables.registry_version
+    return int(
+        connection.execute(
+            counter.update().values(version=counter.c.version + 1).returning(counter.c.version)
+        ).scalar_one()
+    )
 
 
 def _same_object() -> sa.ColumnElement[bool]:
