@@ -251,9 +251,16 @@ def _follow(cluster: redis.RedisCluster, command: tuple[Any, ...]) -> Any:
     try:
         return cluster.execute_command(name.decode(), *rest)
     except NoScriptError:
-        return cluster.execute_command("EVAL", _SCRIPTS[rest[0]].text, *rest[1:])
+        return cluster.execute_command("EVAL", *_in_full(command)[1:])
     except ResponseError as error:
         return error
+
+
+def _in_full(command: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A command with a script's text instead of its hash."""
+    if command[0] != b"EVALSHA":
+        return command
+    return (b"EVAL", _SCRIPTS[command[1]].text, *command[2:])
 
 
 def _scan(pool: Any, pattern: bytes, cursor: bytes) -> tuple[bytes, list[bytes]]:
@@ -285,7 +292,6 @@ class _Lane:
         self._commands = commands
         self._sent = 0
         self._groups: list[int] = []
-        self._loaded = False
         self.answers: list[Any] = []
 
     def send(self) -> bool:
@@ -310,20 +316,19 @@ class _Lane:
             return False
         for _ in range(self._groups.pop(0)):
             answer = self._answer()
-            if isinstance(answer, NoScriptError) and not self._loaded:
+            if isinstance(answer, NoScriptError):
                 self._begin_again()
                 return True
             self.answers.append(answer)
         return True
 
     def _begin_again(self) -> None:
-        """The server lost its scripts: give them to it, and send again from the command that missed one."""
+        """The server lost its scripts: from the command that missed one on, send the texts, which it keeps."""
         for _ in range(self._sent - len(self.answers) - 1):
             self._answer()
-        for script in _SCRIPTS.values():
-            self._connection.send_command(b"SCRIPT", b"LOAD", script.text, check_health=False)
-            self._answer()
-        self._sent, self._groups, self._loaded = len(self.answers), [], True
+        done = len(self.answers)
+        self._commands[done:] = map(_in_full, self._commands[done:])
+        self._sent, self._groups = done, []
         self.send()
 
     def _answer(self) -> Any:
