@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -15,11 +16,13 @@ from tiffin.offline import budget, lake
 from tiffin.offline.asof import INSTANT_COLUMN, winners
 from tiffin.offline.buckets import Buckets, bucket_of
 from tiffin.offline.columns import INSTANT
-from tiffin.offline.look import FileRows, Rows, SpilledRows, gathered
+from tiffin.offline.look import FileRows, Rows, SpilledRows
 from tiffin.offline.plan import RetrievalPlan
 from tiffin.offline.source import check_unchanged, file_source, open_history
 from tiffin.types import polars_type
 
+#: A table of at most this size is read whole by one look; above, memory is worth more than the time of a second one.
+ONE_LOOK_BYTES: Final = 32_000_000
 _SLOT: Final = "$slot"
 
 
@@ -59,6 +62,24 @@ class Part:
         row = budget.width(polars_type(key.dtype) for key in self.table.keys) + 8 * len(self.history.rank) + 6
         return self.history.rows * row * budget.COPIES
 
+    @property
+    def bytes_in_memory(self) -> int:
+        """What finding winners and holding their table may take at once."""
+        return self.narrow_bytes + (ONE_LOOK_BYTES if self.is_small else 0)
+
+    @cached_property
+    def is_small(self) -> bool:
+        """Whether one look that holds all rows is worth its memory."""
+        if sum(file.size for run in self.history.runs for file in run.files) > ONE_LOOK_BYTES:
+            return False  # without counting the rows of many files
+        row = budget.width([*self.types, *(polars_type(key.dtype) for key in self.table.keys)])
+        return self.history.rows * (row + 8 * len(self.history.rank)) <= ONE_LOOK_BYTES
+
+    def looked_at(self, keys: pl.DataFrame) -> Rows:
+        """The rows of ``keys`` that may win, in memory already where the table is small."""
+        rows = self.rows(keys)
+        return rows.held([*self.narrow, *self.names]) if self.is_small else rows
+
     def rows(self, keys: pl.DataFrame | None = None) -> FileRows:
         """The rows that may win, of ``keys`` alone if given."""
         return FileRows(self.history, low=self._low, high=self._high, conditions=self._conditions, keys=keys)
@@ -73,7 +94,7 @@ class Part:
             max_age=self.table.max_age,
             known_by_row=self._by_row,
         )
-        values = gathered(rows, match, self.names)
+        values = rows.gather(match, self.names)
         named = zip(self.selection.features, self.selection.output, strict=True)
         return values.select(pl.col(column.name).alias(name) for column, name in named)
 
@@ -99,7 +120,7 @@ def in_memory(plan: RetrievalPlan, parts: Sequence[Part], entities: pl.LazyFrame
         control.check()
         if part.keys not in keys:
             keys[part.keys] = asked.drop_nulls(INSTANT_COLUMN).select(part.keys).drop_nulls().unique()
-        answer = part.answer(part.rows(keys[part.keys]), asked)
+        answer = part.answer(part.looked_at(keys[part.keys]), asked)
         answers.update((column.name, column) for column in answer)
         part.check()
     return rows.hstack([answers[name] for name in plan.columns])
@@ -109,7 +130,9 @@ def bytes_in_memory(plan: RetrievalPlan, parts: Sequence[Part], entities: pl.Laz
     """What :func:`in_memory` may hold at once, roughly."""
     height = entities.select(pl.len()).collect().item()
     asked = budget.width(polars_type(dtype) for dtype in plan.keys.values()) + 24
-    return int(height * (asked * budget.COPIES + _answer_bytes(parts, entities)) + max(p.narrow_bytes for p in parts))
+    return int(
+        height * (asked * budget.COPIES + _answer_bytes(parts, entities)) + max(p.bytes_in_memory for p in parts)
+    )
 
 
 def on_disk(

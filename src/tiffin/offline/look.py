@@ -1,7 +1,7 @@
 """Rows that are looked at twice: once for what finds the winners, once for what the winners hold.
 
 The first look reads keys, times and ranks of all rows, the second the features of a few. What needs memory therefore
-does not grow with the width of a table.
+does not grow with the width of a table. Where the whole is small, one look that holds everything is cheaper.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ class Rows(Protocol):
 
     def batches(self, numbers: pl.Series, names: Sequence[str], size: int) -> Iterator[pl.DataFrame]:
         """As :meth:`fetch`, in batches of about ``size`` rows, of which one may be empty, by one look at the rows."""
+        ...
+
+    def gather(self, match: pl.Series, names: Sequence[str]) -> pl.DataFrame:
+        """The columns ``names`` of the rows with the numbers ``match``, one for one; null where that is null."""
         ...
 
 
@@ -74,6 +78,15 @@ class FileRows:
         with self.history.collecting():
             yield from self.history.fetch(numbers, names).collect_batches(chunk_size=size, maintain_order=True)
 
+    def gather(self, match: pl.Series, names: Sequence[str]) -> pl.DataFrame:
+        return _gathered(self, match, names)
+
+    def held(self, names: Sequence[str]) -> HeldRows:
+        """The columns ``names`` of all rows in memory, by one look at the files."""
+        frame = self.history.scan(low=self._low, high=self._high)
+        with self.history.collecting():
+            return HeldRows(self._kept(frame).select(list(dict.fromkeys(names))).collect(), self.rank)
+
     def pieces(self, rows: int, names: Sequence[str]) -> Iterator[pl.DataFrame]:
         """As :meth:`narrow`, in pieces of at most ``rows`` rows, of which there is at least one."""
         nothing = self.history.scan(positions=True).head(0)
@@ -108,9 +121,32 @@ class SpilledRows:
     def batches(self, numbers: pl.Series, names: Sequence[str], size: int) -> Iterator[pl.DataFrame]:
         return self.fetch(numbers, names).iter_slices(size)
 
+    def gather(self, match: pl.Series, names: Sequence[str]) -> pl.DataFrame:
+        return _gathered(self, match, names)
 
-def gathered(rows: Rows, match: pl.Series, names: Sequence[str]) -> pl.DataFrame:
-    """The columns ``names`` of the rows with the numbers ``match``, one for one; null where that is null."""
+
+class HeldRows:
+    """Rows that one look brought into memory, numbered by their places in ``frame``."""
+
+    def __init__(self, frame: pl.DataFrame, rank: tuple[str, ...]) -> None:
+        self._frame = frame
+        self.rank = rank
+
+    def narrow(self, names: Sequence[str]) -> pl.DataFrame:
+        return self._frame.select(names).with_row_index(AT)
+
+    def fetch(self, numbers: pl.Series, names: Sequence[str]) -> pl.DataFrame:
+        return self.gather(numbers, names).insert_column(0, numbers.alias(AT))
+
+    def batches(self, numbers: pl.Series, names: Sequence[str], size: int) -> Iterator[pl.DataFrame]:
+        return self.fetch(numbers, names).iter_slices(size)
+
+    def gather(self, match: pl.Series, names: Sequence[str]) -> pl.DataFrame:
+        return self._frame.select(pl.col(names).gather(match))
+
+
+def _gathered(rows: Rows, match: pl.Series, names: Sequence[str]) -> pl.DataFrame:
+    """What :meth:`Rows.gather` asks for, by a second look."""
     numbers = match.drop_nulls().unique().sort()
     held = rows.fetch(numbers, names)
     places = held[AT].search_sorted(match.fill_null(0), side="left")

@@ -32,6 +32,8 @@ class PolarsEngine:
     def join(
         self, plan: RetrievalPlan, entities: pl.LazyFrame, *, memory_budget: int | None, control: Control
     ) -> Iterator[pl.DataFrame]:
+        if memory_budget is None:
+            entities = entities.collect().lazy()  # read once
         parts = join.parts_of(plan, entities)
         if memory_budget is None or join.bytes_in_memory(plan, parts, entities) <= memory_budget:
             return iter([join.in_memory(plan, parts, entities, control)])
