@@ -12,6 +12,7 @@ from tiffin._version import __version__
 
 if TYPE_CHECKING:
     from tiffin import errors
+    from tiffin.async_client import AsyncClient
     from tiffin.client import Client
     from tiffin.data_source import BigQuerySource, FileSource, KafkaSource, KinesisSource, SourceType
     from tiffin.definitions.entity import Entity
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tiffin.types import ValueType
 
 _HOME: Final = {
+    "AsyncClient": "tiffin.async_client",
     "BigQuerySource": "tiffin.data_source",
     "Client": "tiffin.client",
     "Entity": "tiffin.definitions.entity",
@@ -52,6 +54,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "AsyncClient",
     "BigQuerySource",
     "Client",
     "Entity",

@@ -1,4 +1,4 @@
-"""Client: the facade of the embedded store: definitions, histories and online rows under one folder.
+"""Client: the facade of a feature store, on this machine or in services.
 
 It only finds the parts and hands plain data from one to the next; each part is opened when it is first needed.
 """
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tiffin.jobs.retrieval import RetrievalJob
     from tiffin.jobs.task import Work
     from tiffin.online.read import Columns, Rows
+    from tiffin.online.remote import RemoteReader
     from tiffin.online.response import OnlineResponse
     from tiffin.reader import Reader
     from tiffin.registry.base import Revision
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from tiffin.registry.plan import Plan
     from tiffin.registry.resolve import Refs
     from tiffin.registry.search import FeatureInfo
+    from tiffin.remote.http import Connection
     from tiffin.training import Batches
 
 Table = str | FeatureTable
@@ -44,10 +46,12 @@ D = TypeVar("D", bound=Definition)
 
 
 class Client:
-    """A feature store on this machine.
+    """A feature store.
 
     ``options`` and keywords are options of :mod:`tiffin.options`, such as ``home``, ``project`` or
-    ``memory_budget``. Making a client opens nothing. ``project`` is optional everywhere and means the client's own.
+    ``memory_budget``. Everything is in the folder ``home``, but for what options place in services: definitions and
+    jobs with ``core_url``, online reads with ``serving_url``, online rows with ``redis_host`` or ``online_store``.
+    Making a client opens nothing. ``project`` is optional everywhere and means the client's own.
     Clients are safe to use from several threads; ``close()``, or leaving a ``with`` block, stops the jobs that still
     run and releases what is held.
     """
@@ -57,7 +61,7 @@ class Client:
         check_servers(self.config)
         self._project = check_project(self.config.get("project", DEFAULT_PROJECT))
         self._workspace = Workspace(self.config)
-        self._reader: Reader | None = None
+        self._reader: Reader | RemoteReader | None = None
 
     # Projects
 
@@ -197,8 +201,15 @@ class Client:
     ) -> Commit:
         """As :meth:`ingest`, and then write the batch's winners to the online store.
 
-        Rows later than now + option ``max_skew`` are invalid.
+        Rows later than now + option ``max_skew`` are invalid. Where only the online service reaches the online store,
+        it writes both.
         """
+        serving = self._workspace.serving
+        if serving is not None and not self._workspace.has_store:
+            from tiffin.ingest.remote import push as send
+
+            table = self._workspace.schema(_name(feature_table), project or self._project)
+            return send(serving, table, source, idempotency_key=idempotency_key, on_invalid=self._fate(on_invalid))
         from tiffin.ingest.push import push
 
         table = self._table(feature_table, project)
@@ -301,9 +312,7 @@ class Client:
         """
         reader = self._reader
         if reader is None:
-            from tiffin.reader import Reader
-
-            reader = self._reader = Reader(self._workspace)
+            reader = self._reader = self._open_reader()
         return reader.read(feature_refs, entity_rows, project or self._project)
 
     # Jobs
@@ -324,8 +333,13 @@ class Client:
     # The client itself
 
     def version(self) -> dict[str, Any]:
-        """The versions of what this client is made of and speaks to."""
-        return {"sdk": {"version": __version__}, "core": "not configured", "serving": "not configured"}
+        """The versions of what this client is made of and speaks to; Unavailable where a service does not answer."""
+        workspace = self._workspace
+        return {
+            "sdk": {"version": __version__},
+            "core": _version(workspace.core, "/health"),
+            "serving": _version(workspace.serving, "/ready"),
+        }
 
     def close(self) -> None:
         """Stop the jobs that still run and release everything that is held."""
@@ -351,9 +365,18 @@ class Client:
         registry = self._workspace.registry
         return registry.delete(kind, name, project or self._project, allow_breaking=allow_breaking)
 
+    def _open_reader(self) -> Reader | RemoteReader:
+        serving = self._workspace.serving
+        if serving is not None:
+            from tiffin.online.remote import RemoteReader
+
+            return RemoteReader(serving)
+        from tiffin.reader import Reader
+
+        return Reader(self._workspace)
+
     def _table(self, table: Table, project: str | None) -> TableSchema:
-        name = table.name if isinstance(table, FeatureTable) else table
-        return self._workspace.table(name, project or self._project)
+        return self._workspace.table(_name(table), project or self._project)
 
     def _tables(self, tables: Table | Sequence[Table] | None, project: str | None) -> list[TableSchema]:
         """The tables that a call names, each once; all of the project for None."""
@@ -372,13 +395,16 @@ class Client:
 
     def _ingestion(self, idempotency_key: str | None, on_invalid: OnInvalid | None) -> dict[str, Any]:
         """What ingest and push hand on alike."""
-        quarantines = self.config.getboolean("ingestion_drop_invalid_rows")
         return {
             "idempotency_key": idempotency_key,
-            "on_invalid": on_invalid or ("quarantine" if quarantines else "reject"),
+            "on_invalid": self._fate(on_invalid),
             "dead_letters": self._workspace.folder("deadletter_path", "dead_letters"),
             "staging": str(self._workspace.home / "staging"),
         }
+
+    def _fate(self, on_invalid: OnInvalid | None) -> OnInvalid:
+        """What happens to invalid rows."""
+        return on_invalid or ("quarantine" if self.config.getboolean("ingestion_drop_invalid_rows") else "reject")
 
     def _synced(self, work: Work, tables: Sequence[TableSchema], project: str | None, *, block: bool) -> IngestionJob:
         from tiffin.jobs.base import IngestionJob
@@ -429,3 +455,14 @@ def _known_at(value: clock.Instant | None) -> Literal["row"] | int | None:
     if value == "row":
         return "row"
     return None if value is None else clock.to_micros(value, field="known_at")
+
+
+def _name(table: Table) -> str:
+    return table.name if isinstance(table, FeatureTable) else table
+
+
+def _version(service: Connection | None, path: str) -> Any:
+    """What a service says of itself."""
+    if service is None:
+        return "not configured"
+    return {"url": str(service.address), "version": service.get(path).get("version")}

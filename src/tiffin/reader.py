@@ -6,23 +6,24 @@ reader also looks whether commits wait that the online store has not seen, and w
 
 from __future__ import annotations
 
+import asyncio
 import time
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec.structs import replace
 
 from tiffin.definitions.feature_service import FeatureService
 from tiffin.definitions.schema import Selection, TableSchema
 from tiffin.errors import MissingDependency, StaleStoreWarning, StorageError, Unavailable, Unsupported
+from tiffin.online.base import AsyncReadable, OnlineStore
 from tiffin.online.read import Columns, ReadPlan, Rows
 from tiffin.online.response import OnlineResponse
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from tiffin.online.base import OnlineStore
     from tiffin.registry.resolve import Refs
     from tiffin.registry.snapshot import Snapshot
     from tiffin.workspace import Workspace
@@ -35,20 +36,35 @@ LOOK_EVERY: Final = 1.0
 _STACK: Final = 6
 
 
+class Kept(NamedTuple):
+    """A plan, the definitions that it was made under, and the store that it reads."""
+
+    snapshot: Snapshot
+    plan: ReadPlan
+    store: OnlineStore
+
+
 class Reader:
     """The plans of one client. Safe to use from several threads."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._plans: dict[Hashable, tuple[Snapshot, ReadPlan]] = {}
+        self._plans: dict[Hashable, Kept] = {}
         self._store: OnlineStore | None = None
         self._looked = 0.0
 
     def read(self, refs: Refs, entities: Rows | Columns, project: str) -> OnlineResponse:
         """Answer one request."""
-        return OnlineResponse(self._plan(refs, project).read(entities))
+        return OnlineResponse(self.kept(refs, project).plan.read(entities))
 
-    def _plan(self, refs: Refs, project: str) -> ReadPlan:
+    def known(self, refs: Refs, project: str) -> Kept | None:
+        """As :meth:`kept`, without asking anybody: None where the registry or the store has to be asked first."""
+        if time.monotonic() - self._looked >= LOOK_EVERY:
+            return None
+        known = self._plans.get((project, _key(refs)))
+        return known if known is not None and known.snapshot is self._workspace.registry.held else None
+
+    def kept(self, refs: Refs, project: str) -> Kept:
         """The plan of a request under the definitions as they are now."""
         now = time.monotonic()
         if now - self._looked >= LOOK_EVERY:
@@ -56,13 +72,13 @@ class Reader:
         snapshot = self._workspace.snapshot()
         key = (project, _key(refs))
         known = self._plans.get(key)
-        if known is not None and known[0] is snapshot:
-            return known[1]
-        plan = self._compile(snapshot, refs, project)
+        if known is not None and known.snapshot is snapshot:
+            return known
+        made = self._compile(snapshot, refs, project)
         if len(self._plans) >= KEPT:
             self._plans.clear()
-        self._plans[key] = (snapshot, plan)
-        return plan
+        self._plans[key] = made
+        return made
 
     def _look(self, now: float) -> None:
         """Forget the plans of a store that was deleted or replaced: they know its layouts."""
@@ -71,11 +87,12 @@ class Reader:
             self._plans, self._store = {}, store
         self._looked = now
 
-    def _compile(self, snapshot: Snapshot, refs: Refs, project: str) -> ReadPlan:
+    def _compile(self, snapshot: Snapshot, refs: Refs, project: str) -> Kept:
         selections, names = resolve(snapshot, refs, project, self._workspace.places)
         for selection in selections:
             self._warn_if_stale(selection.table)
-        return ReadPlan(self._workspace.store, selections, names)
+        store = self._workspace.store
+        return Kept(snapshot, ReadPlan(store, selections, names), store)
 
     def _warn_if_stale(self, table: TableSchema) -> None:
         from tiffin.ingest.materialize import commits_waiting
@@ -95,6 +112,31 @@ class Reader:
                 StaleStoreWarning,
                 stacklevel=_STACK,
             )
+
+
+class AsyncReader:
+    """Reads for event loops: a store in this process is read at once, one beyond a network is awaited.
+
+    What may block (asking the registry, opening the store, learning its layouts) happens in threads.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._reader = Reader(workspace)
+
+    async def read(self, refs: Refs, entities: Rows | Columns, project: str) -> OnlineResponse:
+        """Answer one request."""
+        kept = self._reader.known(refs, project)
+        if kept is None:
+            kept = await asyncio.to_thread(self._reader.kept, refs, project)
+        pending, store = kept.plan.begin(entities), kept.store
+        if isinstance(store, AsyncReadable):
+            values = await store.read_async(pending.wanted)
+        else:
+            values = [store.read(table, keys) for table, keys in pending.wanted]
+        columns = pending.attempt(values)
+        if columns is None:
+            columns = await asyncio.to_thread(pending.finish, values)
+        return OnlineResponse(columns)
 
 
 def resolve(

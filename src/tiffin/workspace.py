@@ -134,9 +134,13 @@ class Workspace:
         """The definitions as they are, at most a second old."""
         return self.registry.snapshot()
 
+    def schema(self, name: str, project: str) -> TableSchema:
+        """One table as plain data, wherever its history lies."""
+        return self.snapshot().schema(name, project, **self.places)
+
     def table(self, name: str, project: str) -> TableSchema:
         """One table as plain data, whose history may be written and read; see :meth:`check_histories`."""
-        table = self.snapshot().schema(name, project, **self.places)
+        table = self.schema(name, project)
         self.check_histories([table])
         return table
 

@@ -59,7 +59,7 @@ def ingest(
     content is a Conflict. Rows with an event time after ``latest`` (UTC microseconds) are invalid.
     """
     uri = target_of(table)
-    _check_options(idempotency_key, on_invalid)
+    check_options(idempotency_key, on_invalid)
     target = open_table(uri)
     validator = Validator(table, keep=partition_names(uri, target), latest=latest)
     with Spool(staging) as good, Spool(staging) as bad, Spool(staging) as distinct:
@@ -70,7 +70,8 @@ def ingest(
         return _store(uri, target, validator, kept, bad, idempotency_key or "", dead_letters, control)
 
 
-def _check_options(idempotency_key: object, on_invalid: object) -> None:
+def check_options(idempotency_key: object, on_invalid: object) -> None:
+    """Raise InvalidArgument for a key that is no text, and for a fate of invalid rows that there is not."""
     if on_invalid not in _ON_INVALID:
         raise InvalidArgument(
             f"on_invalid must be 'reject' or 'quarantine', got {on_invalid!r}.", field="on_invalid", hint="Choose one."

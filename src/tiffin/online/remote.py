@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
@@ -18,11 +18,17 @@ import numpy as np
 from tiffin import clock
 from tiffin.definitions.feature_service import FeatureService
 from tiffin.definitions.schema import Column
-from tiffin.errors import InvalidArgument, InvalidReference
+from tiffin.errors import InvalidArgument, InvalidReference, TiffinError
 from tiffin.online.keys import Coercion, is_null
 from tiffin.online.read import NOW_FIELD, Columns, OnlineColumns, Rows, Status
+from tiffin.online.response import OnlineResponse
 from tiffin.refs import FeatureRef
+from tiffin.remote.answers import JSON, Answer, Service, read_as
 from tiffin.types import ValueType
+
+if TYPE_CHECKING:
+    from tiffin.remote.async_http import AsyncConnection
+    from tiffin.remote.http import Connection
 
 PATH: Final = "/v1/features/online"
 #: Rows of one request; more are asked for in several. Services allow so many unless they are told otherwise.
@@ -75,12 +81,18 @@ class Question:
 
     def __init__(self, refs: Refs, entities: Rows | Columns, project: str) -> None:
         self._head = {"project": project, **_asked(refs)}
-        self._given: dict[str, Sequence[Any]] = {}
+        self._given: dict[str, list[Any]] = {}
         self._rows: list[dict[str, Any]] | None = None
+        # Columns that are no lists, which only matter where they are needed.
+        self._odd: dict[str, Any] = {}
         if isinstance(entities, list | tuple):
             self._take_rows(entities)
         elif isinstance(entities, Mapping):
-            self._given = {str(name): _as_list(column) for name, column in entities.items()}
+            for name, column in entities.items():
+                if isinstance(column, str | bytes | Mapping) or not hasattr(column, "__len__"):
+                    self._odd[str(name)] = column
+                else:
+                    self._given[str(name)] = list(column)
         else:
             raise InvalidArgument(
                 f"entity_rows must be a list of mappings, got {type(entities).__name__}.", field="entity_rows"
@@ -92,7 +104,7 @@ class Question:
             yield self._encoded({"entity_rows": self._rows})
             return
         columns = {name: _told(name, column) for name, column in self._given.items()}
-        lengths = {len(column) for column in columns.values() if isinstance(column, list)}
+        lengths = {len(column) for column in columns.values()}
         count = max(lengths, default=0)
         if len(lengths) > 1 or count <= ROWS_AT_ONCE:
             yield self._encoded({"entities": columns})
@@ -127,6 +139,16 @@ class Question:
             rows=sum(answer.metadata.rows for answer in answers),
         )
 
+    def objection(self, error: TiffinError) -> TiffinError:
+        """An error of the service, in the words for what was given here."""
+        if isinstance(error, InvalidArgument) and error.field in self._odd:
+            return InvalidArgument(
+                f"{error.field} must be a list of values, one a row, got {self._odd[error.field]!r}.",
+                field=error.field,
+                hint="Put it in brackets.",
+            )
+        return error
+
     def _take_rows(self, rows: Sequence[Any]) -> None:
         for row in rows:
             if not isinstance(row, Mapping):
@@ -150,6 +172,47 @@ class Question:
             raise InvalidArgument(f"The key {error.object!r} is not a Unicode text: {error.reason}.") from None
 
 
+class RemoteReader:
+    """Asks a service from any thread."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def read(self, refs: Refs, entities: Rows | Columns, project: str) -> OnlineResponse:
+        """Answer one request."""
+        connection = self._connection
+        question = Question(refs, entities, project)
+        answers = []
+        for body in question.bodies():
+            answer = connection.exchange("POST", PATH, body=body, body_type=JSON, retry=True)
+            answers.append(_read(connection.service, answer, question))
+        return OnlineResponse(question.answered(answers))
+
+
+class AsyncRemoteReader:
+    """Asks a service from event loops."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def read(self, refs: Refs, entities: Rows | Columns, project: str) -> OnlineResponse:
+        """Answer one request."""
+        connection = self._connection
+        question = Question(refs, entities, project)
+        answers = []
+        for body in question.bodies():
+            answer = await connection.exchange("POST", PATH, body=body, body_type=JSON, retry=True)
+            answers.append(_read(connection.service, answer, question))
+        return OnlineResponse(question.answered(answers))
+
+
+def _read(service: Service, answer: Answer, question: Question) -> OnlineAnswer:
+    try:
+        return read_as(service, answer, OnlineAnswer)
+    except InvalidArgument as error:
+        raise question.objection(error) from None
+
+
 def _asked(refs: Refs) -> dict[str, Any]:
     """What is asked for, in the words of the service."""
     if isinstance(refs, str):
@@ -160,15 +223,8 @@ def _asked(refs: Refs) -> dict[str, Any]:
     return {"features": [str(ref if isinstance(ref, FeatureRef) else FeatureRef.from_str(ref)) for ref in wanted]}
 
 
-def _as_list(column: Any) -> Any:
-    """A column as a list; what is none stays as it is, for the service to refuse where it is needed."""
-    return list(column) if hasattr(column, "__len__") and not isinstance(column, str | bytes | Mapping) else column
-
-
-def _told(name: str, column: Any) -> Any:
+def _told(name: str, column: list[Any]) -> list[Any]:
     """A column of a caller's values as JSON can hold them."""
-    if not isinstance(column, list):
-        return _plain(column)
     if name == NOW_FIELD:
         return [None if is_null(value) else clock.to_iso(clock.to_micros(value, field=name)) for value in column]
     if set(map(type, column)) <= {str}:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from tiffin.errors import TiffinError, Unavailable, error_from
+
+T = TypeVar("T")
 
 JSON: Final = "application/json"
 #: Statuses of proxies whose service does not answer, and of services that shed load.
@@ -57,11 +59,15 @@ class Service(NamedTuple):
 def decoded(service: Service, answer: Answer) -> Any:
     """The JSON of an answer, None for an empty one; the error that it tells otherwise. Integers are exact."""
     raise_for(service, answer)
-    if not answer.content:
-        return None
+    return read_as(service, answer, Any) if answer.content else None
+
+
+def read_as(service: Service, answer: Answer, kind: type[T]) -> T:
+    """The JSON of an answer as data of a kind; Unavailable where it is none."""
+    raise_for(service, answer)
     try:
-        return msgspec.json.decode(answer.content)
-    except msgspec.DecodeError as error:
+        return msgspec.json.decode(answer.content, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise strange(service, answer) from error
 
 
@@ -108,7 +114,7 @@ def _told(answer: Answer) -> dict[str, Any] | None:
     """The error of Tiffin's tree that a body tells."""
     try:
         data = msgspec.json.decode(answer.content)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if isinstance(data, dict) and isinstance(data.get("code"), str) and isinstance(data.get("message"), str):
         return data

@@ -47,6 +47,7 @@ class AsyncConnection(Requests):
         body: bytes = b"",
         body_type: str | None = None,
         accept: str = JSON,
+        headers: Mapping[str, str] | None = None,
         retry: bool = False,
     ) -> Answer:
         """As the other connection's."""
@@ -54,12 +55,13 @@ class AsyncConnection(Requests):
 
         attempts = Attempts(self.timeout, retry=retry or method in self.IDEMPOTENT)
         target = target_of(path, params or {})
+        more = [(name.encode(), text.encode()) for name, text in (headers or {}).items()]
         outcome = Outcome(self, attempts)
         try:
             async with asyncio.timeout(self.timeout):
                 while True:
-                    headers = await self._headers(accept, body_type)
-                    request = transport.new_request(method, self.address, target, headers, body)
+                    sent = [*await self._headers(accept, body_type), *more]
+                    request = transport.new_request(method, self.address, target, sent, body)
                     try:
                         status, found, content = await transport.send_async(self._pool(), request, attempts.remaining)
                     except transport.FAILURES as error:

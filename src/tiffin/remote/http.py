@@ -201,6 +201,7 @@ class Connection(Requests):
         body: bytes = b"",
         body_type: str | None = None,
         accept: str = JSON,
+        headers: Mapping[str, str] | None = None,
         retry: bool = False,
         timeout: float | None = None,
     ) -> Answer:
@@ -209,15 +210,18 @@ class Connection(Requests):
 
         attempts = Attempts(self.timeout if timeout is None else timeout, retry=retry or method in self.IDEMPOTENT)
         target = target_of(path, params or {})
+        more = [(name.encode(), text.encode()) for name, text in (headers or {}).items()]
         outcome = Outcome(self, attempts)
         while True:
-            request = transport.new_request(method, self.address, target, self.headers(accept, body_type), body)
+            request = transport.new_request(
+                method, self.address, target, [*self.headers(accept, body_type), *more], body
+            )
             try:
-                status, headers, content = transport.send(self._opened(), request, attempts.remaining)
+                status, found, content = transport.send(self._opened(), request, attempts.remaining)
             except transport.FAILURES as error:
                 pause = outcome.failed(error)
             else:
-                answer, pause = outcome.answered(status, headers, content)
+                answer, pause = outcome.answered(status, found, content)
                 if answer is not None:
                     return answer
             time.sleep(pause)

@@ -28,6 +28,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from tiffin._version import __version__
 from tiffin.config import Config
 from tiffin.errors import NotFound, PermissionDenied, TiffinError, Unauthenticated, Unavailable, closest
 from tiffin.refs import DEFAULT_PROJECT, check_project
@@ -195,6 +196,7 @@ class Online:
         held = self.definitions
         body = {
             "status": "ready",
+            "version": __version__,
             "registry_version": held.snapshot.version if held.snapshot else None,
             "snapshot_age_seconds": held.age,
         }
