@@ -118,7 +118,7 @@ def create_app(config: Config | Mapping[str, Any]) -> Edge:
         ],
         dependencies={
             "core": Provide(lambda: core, sync_to_thread=False),
-            "principal": Provide(_principal, sync_to_thread=False),
+            "caller": Provide(_caller, sync_to_thread=False),
         },
         guards=[Guard(core.gate)],
         before_request=_check_media_type,
@@ -132,7 +132,7 @@ def create_app(config: Config | Mapping[str, Any]) -> Edge:
     return Edge(application, core.metrics, AccessLog.of(options, 1.0), tracing, seconds=seconds)
 
 
-def _principal(request: Request[Any, Any, Any]) -> Principal:
+def _caller(request: Request[Any, Any, Any]) -> Principal:
     return principal_of(request)
 
 

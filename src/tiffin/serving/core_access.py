@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Controller, Response
-from litestar.params import Parameter
+from litestar.params import FromQuery, JSONBody, PathParameter, QueryParameter
 
 from tiffin import clock
 from tiffin.errors import InvalidArgument
@@ -18,7 +18,7 @@ from tiffin.registry.access import EVERY_PROJECT, Principal, Role, read_roles
 from tiffin.registry.audit import AuditLog, Event, Question
 from tiffin.registry.tokens import TokenStore
 from tiffin.serving.core_definitions import Author, By
-from tiffin.serving.core_routes import GREATEST, answers
+from tiffin.serving.core_routes import GREATEST, Caller, Here, answers
 from tiffin.serving.core_state import Core
 from tiffin.serving.rules import Rule, require_all
 from tiffin.serving.sources import encode_known, engine_of
@@ -26,9 +26,9 @@ from tiffin.serving.sources import encode_known, engine_of
 #: What holds a token is not kept by proxies and browsers.
 _PRIVATE: Final = {"Cache-Control": "no-store"}
 
-Instant = Annotated[str | None, Parameter(max_length=64, description="An instant, as ISO 8601.")]
-Name = Annotated[str | None, Parameter(max_length=255, pattern=r"^[^\x00]*$")]
-TokenId = Annotated[str, Parameter(max_length=64, pattern=r"^[0-9a-f]+$", description="A token.")]
+Instant = Annotated[str | None, QueryParameter(max_length=64, description="An instant, as ISO 8601.")]
+Name = Annotated[str | None, QueryParameter(max_length=255, pattern=r"^[^\x00]*$")]
+TokenId = Annotated[str, PathParameter(max_length=64, pattern=r"^[0-9a-f]+$", description="A token.")]
 _Text = Annotated[str, msgspec.Meta(max_length=2000)]
 _Time = Annotated[int, msgspec.Meta(ge=0, le=GREATEST)]
 
@@ -100,58 +100,58 @@ class Access(Controller):
     tags = ["access"]
 
     @answers("GET", "/access", Rule(Role.ADMIN, "read access", "every"))
-    def get_access(self, core: Core, since: int = -1) -> Response[dict[str, Any]]:
+    def get_access(self, core: Here, since: FromQuery[int] = -1) -> Response[dict[str, Any]]:
         """The tokens that may be used, as hashes, for services that admit callers; null where none changed since."""
         return Response(encode_known(_tokens(core).known(since)), headers=_PRIVATE)
 
     @answers("GET", "/tokens", Rule(Role.ADMIN, "list tokens", "handler"))
-    def list_tokens(self, core: Core, principal: Principal) -> list[TokenDocument]:
+    def list_tokens(self, core: Here, caller: Caller) -> list[TokenDocument]:
         """Every token there ever was that reaches no project but those that the caller is an admin of."""
-        _check_admin(core, principal, "list tokens")
+        _check_admin(core, caller, "list tokens")
         found = _tokens(core).tokens()
-        return [TokenDocument(**each.to_dict()) for each in found if _governs(principal, each.roles)]
+        return [TokenDocument(**each.to_dict()) for each in found if _governs(caller, each.roles)]
 
     @answers("POST", "/tokens", Rule(Role.ADMIN, "create token", "handler"), status=201)
-    def create_token(self, core: Core, principal: Principal, data: NewToken) -> Response[TokenDocument]:
+    def create_token(self, core: Here, caller: Caller, data: JSONBody[NewToken]) -> Response[TokenDocument]:
         """Make a token, whose text nobody can ask for again."""
-        _check_admin(core, principal, "create token")
+        _check_admin(core, caller, "create token")
         roles = read_roles(data.roles)
-        require_all(core.gate, principal, set(roles), Role.ADMIN, action="create token")
+        require_all(core.gate, caller, set(roles), Role.ADMIN, action="create token")
         expires = None if data.expires is None else clock.to_micros(data.expires, field="expires")
-        author = core.author(principal, data.by)
+        author = core.author(caller, data.by)
         token, text = _tokens(core).create(data.name, roles, by=author, expires=expires)
         core.metrics.token("created")
         return Response(TokenDocument(**token.to_dict(), token=text), headers=_PRIVATE, status_code=201)
 
     @answers("DELETE", "/tokens/{token_id:str}", Rule(Role.ADMIN, "revoke token", "handler"))
-    def revoke_token(self, core: Core, principal: Principal, token_id: TokenId, by: Author = "") -> TokenDocument:
+    def revoke_token(self, core: Here, caller: Caller, token_id: TokenId, by: Author = "") -> TokenDocument:
         """End a token, for ever. A second time changes nothing."""
-        _check_admin(core, principal, "revoke token")
+        _check_admin(core, caller, "revoke token")
         tokens = _tokens(core)
         reached = set(tokens.get(token_id).roles)
-        require_all(core.gate, principal, reached, Role.ADMIN, action="revoke token")
-        token = tokens.revoke(token_id, by=core.author(principal, by))
+        require_all(core.gate, caller, reached, Role.ADMIN, action="revoke token")
+        token = tokens.revoke(token_id, by=core.author(caller, by))
         core.metrics.token("revoked")
         return TokenDocument(**token.to_dict())
 
     @answers("GET", "/audit", Rule(Role.ADMIN, "read audit", "handler"))
     def get_audit(
         self,
-        core: Core,
-        principal: Principal,
+        core: Here,
+        caller: Caller,
         project: Name = None,
-        author: Annotated[Name, Parameter(query="principal")] = None,
+        principal: Name = None,
         action: Name = None,
         since: Instant = None,
         until: Instant = None,
-        denied: bool | None = None,
-        limit: Annotated[int, Parameter(ge=1, le=1000)] = 100,
+        denied: FromQuery[bool | None] = None,
+        limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
     ) -> list[EventDocument]:
         """What was done and denied, the newest first: in one project, or, for admins of every one, in all."""
-        core.gate.require(principal, EVERY_PROJECT if project is None else project, Role.ADMIN, action="read audit")
+        core.gate.require(caller, EVERY_PROJECT if project is None else project, Role.ADMIN, action="read audit")
         question = Question(
             project=project,
-            principal=author,
+            principal=principal,
             action=action,
             since=_instant(since, "since"),
             until=_instant(until, "until"),
@@ -162,10 +162,10 @@ class Access(Controller):
         return [EventDocument(**event.to_dict()) for event in events]
 
     @answers("POST", "/audit", Rule(Role.ADMIN, "report audit", "every"), status=201)
-    def add_audit(self, core: Core, principal: Principal, data: Report) -> None:
+    def add_audit(self, core: Here, caller: Caller, data: JSONBody[Report]) -> None:
         """Add what another service did or denied, under the name that it reports with."""
         events = [
-            Event(**msgspec.structs.asdict(event) | {"via": principal.name, "last": max(event.at, event.last)})
+            Event(**msgspec.structs.asdict(event) | {"via": caller.name, "last": max(event.at, event.last)})
             for event in data.events
         ]
         AuditLog(engine_of(core.workspace)).add(events)
@@ -175,14 +175,14 @@ def _tokens(core: Core) -> TokenStore:
     return TokenStore(engine_of(core.workspace))
 
 
-def _governs(principal: Principal, roles: dict[str, Role]) -> bool:
-    return all(principal.allows(project, Role.ADMIN) for project in roles)
+def _governs(caller: Principal, roles: dict[str, Role]) -> bool:
+    return all(caller.allows(project, Role.ADMIN) for project in roles)
 
 
-def _check_admin(core: Core, principal: Principal, action: str) -> None:
+def _check_admin(core: Core, caller: Principal, action: str) -> None:
     """Whoever is an admin of nothing learns nothing of tokens, not even which ids there are."""
-    if not any(role is Role.ADMIN for role in principal.roles.values()):
-        core.gate.require(principal, EVERY_PROJECT, Role.ADMIN, action=action)
+    if not any(role is Role.ADMIN for role in caller.roles.values()):
+        core.gate.require(caller, EVERY_PROJECT, Role.ADMIN, action=action)
 
 
 def _instant(text: str | None, field: str) -> int | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 from litestar import Controller
+from litestar.params import JSONBody
 
 from tiffin.definitions.base import Meta
 from tiffin.definitions.definition import Definition
@@ -16,7 +17,7 @@ from tiffin.errors import BreakingChange
 from tiffin.registry import rules
 from tiffin.registry.access import Principal, Role
 from tiffin.serving.core_definitions import By, Changed, Document, changed, demand
-from tiffin.serving.core_routes import answers
+from tiffin.serving.core_routes import Caller, Here, InPath, answers
 from tiffin.serving.core_state import Core
 from tiffin.serving.rules import Rule, require_all
 
@@ -48,34 +49,34 @@ class Changes(Controller):
     tags = ["changes"]
 
     @answers("POST", "/plan", Rule(Role.READER, "plan"))
-    def plan(self, core: Core, principal: Principal, project: str, data: Objects) -> Changed:
+    def plan(self, core: Here, caller: Caller, project: InPath, data: JSONBody[Objects]) -> Changed:
         """What an apply would change, and how grave that is."""
-        given = _read(core, principal, project, data.objects)
+        given = _read(core, caller, project, data.objects)
         plan = core.registry.plan(given, project)
         return Changed(plan, plan.impact)
 
     @answers("POST", "/apply", Rule(Role.WRITER, "apply"))
-    def apply(self, core: Core, principal: Principal, project: str, data: Wanted) -> Applied:
+    def apply(self, core: Here, caller: Caller, project: InPath, data: JSONBody[Wanted]) -> Applied:
         """Make the objects so, all or none. A second time, after an answer that was lost, changes nothing."""
-        given = _read(core, principal, project, data.objects)
-        allowed = data.allow_breaking and principal.allows(project, Role.ADMIN)
-        author = core.author(principal, data.by)
+        given = _read(core, caller, project, data.objects)
+        allowed = data.allow_breaking and caller.allows(project, Role.ADMIN)
+        author = core.author(caller, data.by)
         try:
             plan = core.registry.apply(given, project, allow_breaking=allowed, by=author)
         except BreakingChange:
-            demand(core, principal, project, asked=data.allow_breaking)
+            demand(core, caller, project, asked=data.allow_breaking)
             raise
         done = changed(core, plan, "apply")
         return Applied(done.plan, done.impact, [_meta(each) for each in given])
 
 
-def _read(core: Core, principal: Principal, project: str, documents: list[Document]) -> list[Definition]:
+def _read(core: Core, caller: Principal, project: str, documents: list[Document]) -> list[Definition]:
     """The definitions of a request. Whoever names features of another project must be a reader there."""
     read = [kind_named(each.kind).from_document(_plain(each)) for each in documents]
     given = rules.checked(read)
     services = [each for each in given if isinstance(each, FeatureService)]
     others = {ref.project for each in services for ref in each.refs if ref.project} - {project}
-    require_all(core.gate, principal, others, Role.READER, action="apply")
+    require_all(core.gate, caller, others, Role.READER, action="apply")
     return given
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 import msgspec
 from litestar import Controller, Response
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from litestar.response import Stream
 
 from tiffin.errors import Unavailable
@@ -21,14 +21,16 @@ from tiffin.registry import transfer
 from tiffin.registry.access import EVERY_PROJECT, Principal, Role
 from tiffin.registry.base import Contents
 from tiffin.registry.contents import ContentsAnswer
-from tiffin.serving.core_routes import answers
+from tiffin.serving.core_routes import Caller, Here, answers
 from tiffin.serving.core_state import Core
 from tiffin.serving.rules import Rule
 
 _EVERYTHING: Final = -1
 
-Since = Annotated[int, Parameter(ge=_EVERYTHING, le=2**63 - 1, description="The version that is held; -1 for none.")]
-Held = Annotated[str, Parameter(max_length=64, description="The view that is held.")]
+Since = Annotated[
+    int, QueryParameter(ge=_EVERYTHING, le=2**63 - 1, description="The version that is held; -1 for none.")
+]
+Held = Annotated[str, QueryParameter(max_length=64, description="The view that is held.")]
 
 
 class Version(msgspec.Struct):
@@ -45,28 +47,26 @@ class Reading(Controller):
     tags = ["reading"]
 
     @answers("GET", "/version", Rule(Role.READER, "version", "handler"))
-    def version(self, core: Core, principal: Principal) -> Version:
+    def version(self, core: Here, caller: Caller) -> Version:
         """What a reader compares with what it holds."""
-        return Version(core.snapshot().version, view_of(principal))
+        return Version(core.snapshot().version, view_of(caller))
 
     @answers("GET", "/contents", Rule(Role.READER, "contents", "handler"))
-    def contents(
-        self, core: Core, principal: Principal, since: Since = _EVERYTHING, view: Held = ""
-    ) -> Response[bytes]:
+    def contents(self, core: Here, caller: Caller, since: Since = _EVERYTHING, view: Held = "") -> Response[bytes]:
         """The projects that the caller may read, and their objects that changed after version ``since``.
 
         ``complete`` says that it is everything, in place of whatever the caller holds. Instants are UTC microseconds.
         """
-        own = view_of(principal)
+        own = view_of(caller)
         found, complete = _changes(core, since if view == own else _EVERYTHING)
-        projects = tuple(each for each in found.projects if principal.allows(each.name, Role.READER))
+        projects = tuple(each for each in found.projects if caller.allows(each.name, Role.READER))
         names = {each.name for each in projects}
         seen = Contents(found.version, projects, tuple(each for each in found.records if each.key.project in names))
         answer = ContentsAnswer(own, complete, documents.to_document(seen))
         return Response(msgspec.json.encode(answer), media_type="application/json")
 
     @answers("GET", "/dump", Rule(Role.ADMIN, "dump", "every"))
-    def dump(self, core: Core) -> Stream:
+    def dump(self, core: Here) -> Stream:
         """The whole history of every project, as the JSON lines that ``tiffin registry load`` reads."""
         store = core.registry.store
         lines = transfer.dump(store)
@@ -74,11 +74,11 @@ class Reading(Controller):
         return Stream(_ended(first, lines), media_type="application/x-ndjson")
 
 
-def view_of(principal: Principal) -> str:
-    """A name for the set of projects that a principal may read; projects need not exist yet."""
-    if principal.allows(EVERY_PROJECT, Role.READER):
+def view_of(caller: Principal) -> str:
+    """A name for the set of projects that a caller may read; projects need not exist yet."""
+    if caller.allows(EVERY_PROJECT, Role.READER):
         return EVERY_PROJECT
-    names = sorted(name for name in principal.roles if principal.allows(name, Role.READER))
+    names = sorted(name for name in caller.roles if caller.allows(name, Role.READER))
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:32]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 from litestar import Controller
-from litestar.params import Parameter
+from litestar.params import JSONBody, QueryParameter
 
 from tiffin.definitions.definition import Definition
 from tiffin.definitions.entity import Entity
@@ -18,15 +18,15 @@ from tiffin.registry.base import Revision
 from tiffin.registry.diff import Difference
 from tiffin.registry.plan import Plan
 from tiffin.serving.core_page import USUAL, Cursor, Limit, Page, mapped, page
-from tiffin.serving.core_routes import GREATEST, answers
+from tiffin.serving.core_routes import GREATEST, Caller, Here, InPath, answers
 from tiffin.serving.core_state import Core
 from tiffin.serving.rules import Rule
 
-Number = Annotated[int, Parameter(ge=1, le=GREATEST, description="A revision.")]
-MaybeNumber = Annotated[int | None, Parameter(ge=1, le=GREATEST, description="A revision; the newest if left out.")]
-Author = Annotated[str, Parameter(max_length=255, description="Who asks, where the service does not know.")]
-Labels = Annotated[list[str] | None, Parameter(query="label", description="`key=value`, all of which must be carried.")]
-Forced = Annotated[bool, Parameter(description="Also where it breaks others; needs the role admin.")]
+Number = Annotated[int, QueryParameter(ge=1, le=GREATEST, description="A revision.")]
+MaybeNumber = Annotated[int | None, QueryParameter(ge=1, le=GREATEST, description="A revision; else the newest.")]
+Author = Annotated[str, QueryParameter(max_length=255, description="Who asks, where the service does not know.")]
+Labels = Annotated[list[str] | None, QueryParameter(description="`key=value`, all of which must be carried.")]
+Forced = Annotated[bool, QueryParameter(description="Also where it breaks others; needs the role admin.")]
 
 #: By whom a change is claimed to be made; its length is what the database holds.
 By = Annotated[str, msgspec.Meta(max_length=255)]
@@ -62,60 +62,60 @@ class Definitions(Controller):
 
     @answers("GET", "/", Rule(Role.READER, "list"))
     def list_objects(
-        self, core: Core, project: str, limit: Limit = USUAL, cursor: Cursor = None, labels: Labels = None
+        self, core: Here, project: InPath, limit: Limit = USUAL, cursor: Cursor = None, label: Labels = None
     ) -> Page[Document]:
         """The objects that carry all labels, by name."""
-        found = core.snapshot().objects(self.kind, project, read_labels(labels))
+        found = core.snapshot().objects(self.kind, project, read_labels(label))
         return mapped(page(found, lambda each: str(getattr(each, "name", "")), str, limit, cursor), document)
 
     @answers("GET", "/{name:str}", Rule(Role.READER, "get"))
-    def get_object(self, core: Core, project: str, name: str, revision: MaybeNumber = None) -> Document:
+    def get_object(self, core: Here, project: InPath, name: InPath, revision: MaybeNumber = None) -> Document:
         """One object, as it is or as an earlier revision left it."""
         if revision is None:
             return document(core.snapshot().get(self.kind, name, project))
         return document(core.registry.get(self.kind, name, project, revision=revision))
 
     @answers("GET", "/{name:str}/history", Rule(Role.READER, "history"))
-    def get_history(self, core: Core, project: str, name: str) -> list[Revision]:
+    def get_history(self, core: Here, project: InPath, name: InPath) -> list[Revision]:
         """Every revision of an object, the oldest first, deleted or not."""
         return core.registry.history(name, project, kind=self.kind)
 
     @answers("GET", "/{name:str}/diff", Rule(Role.READER, "diff"))
-    def get_diff(self, core: Core, project: str, name: str, a: Number, b: Number) -> list[Difference]:
+    def get_diff(self, core: Here, project: InPath, name: InPath, a: Number, b: Number) -> list[Difference]:
         """What changed from revision a to revision b."""
         return list(core.registry.diff(name, a, b, project, kind=self.kind))
 
     @answers("DELETE", "/{name:str}", Rule(Role.WRITER, "delete"))
     def delete_object(
         self,
-        core: Core,
-        principal: Principal,
-        project: str,
-        name: str,
+        core: Here,
+        caller: Caller,
+        project: InPath,
+        name: InPath,
         allow_breaking: Forced = False,
         by: Author = "",
     ) -> Changed:
         """Delete an object; its history stays. A second time changes nothing."""
-        allowed = allow_breaking and principal.allows(project, Role.ADMIN)
-        author = core.author(principal, by)
+        allowed = allow_breaking and caller.allows(project, Role.ADMIN)
+        author = core.author(caller, by)
         try:
             plan = core.registry.delete(self.kind, name, project, allow_breaking=allowed, by=author)
         except BreakingChange:
-            demand(core, principal, project, asked=allow_breaking)
+            demand(core, caller, project, asked=allow_breaking)
             raise
         return changed(core, plan, "delete")
 
     @answers("POST", "/{name:str}/rollback", Rule(Role.WRITER, "rollback"))
-    def roll_back(self, core: Core, principal: Principal, project: str, name: str, data: Back) -> Changed:
+    def roll_back(self, core: Here, caller: Caller, project: InPath, name: InPath, data: JSONBody[Back]) -> Changed:
         """Make an object again what an earlier revision left, as a new revision."""
-        allowed = data.allow_breaking and principal.allows(project, Role.ADMIN)
-        author = core.author(principal, data.by)
+        allowed = data.allow_breaking and caller.allows(project, Role.ADMIN)
+        author = core.author(caller, data.by)
         try:
             plan = core.registry.rollback(
                 name, data.revision, project, kind=self.kind, allow_breaking=allowed, by=author
             )
         except BreakingChange:
-            demand(core, principal, project, asked=data.allow_breaking)
+            demand(core, caller, project, asked=data.allow_breaking)
             raise
         return changed(core, plan, "rollback")
 
@@ -156,10 +156,10 @@ def changed(core: Core, plan: Plan, action: str) -> Changed:
     return Changed(plan, plan.impact)
 
 
-def demand(core: Core, principal: Principal, project: str, *, asked: bool) -> None:
+def demand(core: Core, caller: Principal, project: str, *, asked: bool) -> None:
     """Of a change that breaks others: raise PermissionDenied where it was asked for and is not the caller's to make."""
     if asked:
-        core.gate.require(principal, project, Role.ADMIN, action="breaking change")
+        core.gate.require(caller, project, Role.ADMIN, action="breaking change")
 
 
 def read_labels(texts: list[str] | None) -> dict[str, str]:

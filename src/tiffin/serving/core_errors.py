@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from litestar import Request, Response
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
 from tiffin.errors import (
@@ -91,6 +91,8 @@ class ErrorAnswers:
             reason = str(error.extra[0].get("message", message))
             missing = reason == repr(field)  # which is all that is said of a body that is not there
             message = f"The request cannot be read: {'there is none' if missing else reason}."
+        elif isinstance(error, ValidationException):
+            status = HTTPStatus.UNPROCESSABLE_ENTITY
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return self._unexpected(request, error)
         code = _CODES.get(status, InvalidArgument.code)

@@ -11,7 +11,8 @@ from litestar.enums import HttpMethod
 
 from tiffin._version import __version__
 from tiffin.errors import Unavailable
-from tiffin.registry.access import Principal, Role, named
+from tiffin.registry.access import Role, named
+from tiffin.serving.core_routes import Caller, Here
 from tiffin.serving.core_state import Core
 from tiffin.serving.gate import OpenGate
 from tiffin.serving.guard import OPEN, ruled
@@ -38,13 +39,13 @@ class WhoAmI(msgspec.Struct):
 
 
 @route("/health", http_method=_LOOK, opt=ruled(OPEN), sync_to_thread=False)
-def health(core: Core) -> Health:
+def health(core: Here) -> Health:
     """200 while reads are answered, if from what is held alone."""
     return _health(core)
 
 
 @route("/ready", http_method=_LOOK, opt=ruled(OPEN), sync_to_thread=False)
-def ready(core: Core) -> Health:
+def ready(core: Here) -> Health:
     """200 while reads and changes are answered, 503 while the database is away."""
     if core.is_away:
         raise _away()
@@ -52,13 +53,13 @@ def ready(core: Core) -> Health:
 
 
 @get("/api/v1/whoami", opt=ruled(Rule(Role.READER, "whoami", "handler")), sync_to_thread=False, tags=["access"])
-def whoami(core: Core, principal: Principal) -> WhoAmI:
+def whoami(core: Here, caller: Caller) -> WhoAmI:
     """Who the caller is, and what it may do."""
-    return WhoAmI(principal.name, named(principal.roles), not isinstance(core.gate, OpenGate))
+    return WhoAmI(caller.name, named(caller.roles), not isinstance(core.gate, OpenGate))
 
 
 @get("/metrics", sync_to_thread=True)
-def metrics(core: Core, request: Request[Any, Any, Any]) -> Response[bytes]:
+def metrics(core: Here, request: Request[Any, Any, Any]) -> Response[bytes]:
     """The metrics of all workers, for Prometheus."""
     body, kind = core.metrics.scrape(request.headers.get("accept"))
     return Response(body, media_type=kind)

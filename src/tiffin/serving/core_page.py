@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Annotated, Final, Generic, TypeVar
 
 import msgspec
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from tiffin.errors import InvalidArgument
 
@@ -23,8 +23,8 @@ P = TypeVar("P", str, int, tuple[int, str])
 MOST: Final = 1000
 USUAL: Final = 100
 
-Limit = Annotated[int, Parameter(ge=1, le=MOST, description="Items of one page.")]
-Cursor = Annotated[str | None, Parameter(max_length=4096, description="The `next_cursor` of the page before.")]
+Limit = Annotated[int, QueryParameter(ge=1, le=MOST, description="Items of one page.")]
+Cursor = Annotated[str | None, QueryParameter(max_length=4096, description="The `next_cursor` of the page before.")]
 
 
 class Page(msgspec.Struct, Generic[T]):

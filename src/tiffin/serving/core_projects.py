@@ -6,13 +6,13 @@ from typing import Annotated
 
 import msgspec
 from litestar import Controller
+from litestar.params import FromQuery, JSONBody
 
-from tiffin.registry.access import Principal, Role
+from tiffin.registry.access import Role
 from tiffin.registry.base import ProjectRecord
 from tiffin.serving.core_definitions import By
 from tiffin.serving.core_page import USUAL, Cursor, Limit, Page, page
-from tiffin.serving.core_routes import answers
-from tiffin.serving.core_state import Core
+from tiffin.serving.core_routes import Caller, Here, InPath, answers
 from tiffin.serving.rules import Rule
 
 
@@ -43,28 +43,30 @@ class Projects(Controller):
 
     @answers("GET", "/", Rule(Role.READER, "list projects", "handler"))
     def list_projects(
-        self, core: Core, principal: Principal, limit: Limit = USUAL, cursor: Cursor = None, archived: bool = False
+        self, core: Here, caller: Caller, limit: Limit = USUAL, cursor: Cursor = None, archived: FromQuery[bool] = False
     ) -> Page[ProjectRecord]:
         """The projects that are not archived, by name; the others, too, where that is asked for."""
         projects = core.snapshot().projects
         found = [
             projects[name]
             for name in sorted(projects)
-            if principal.allows(name, Role.READER) and (archived or projects[name].archived is None)
+            if caller.allows(name, Role.READER) and (archived or projects[name].archived is None)
         ]
         return page(found, lambda each: each.name, str, limit, cursor)
 
     @answers("POST", "/", Rule(Role.WRITER, "create project", "handler"), status=201)
-    def create_project(self, core: Core, principal: Principal, data: NewProject) -> Named:
+    def create_project(self, core: Here, caller: Caller, data: JSONBody[NewProject]) -> Named:
         """Make a project."""
-        core.gate.require(principal, data.name, Role.WRITER, action="create project")
-        core.registry.create_project(data.name, by=core.author(principal, data.by))
+        core.gate.require(caller, data.name, Role.WRITER, action="create project")
+        core.registry.create_project(data.name, by=core.author(caller, data.by))
         core.metrics.change(data.name, "create project")
         return Named(data.name)
 
     @answers("POST", "/{project:str}/archive", Rule(Role.ADMIN, "archive project"))
-    def archive_project(self, core: Core, principal: Principal, project: str, data: Claim | None = None) -> Named:
+    def archive_project(
+        self, core: Here, caller: Caller, project: InPath, data: JSONBody[Claim | None] = None
+    ) -> Named:
         """Make a project read-only and hide it from lists, for good."""
-        core.registry.archive_project(project, by=core.author(principal, data.by if data is not None else ""))
+        core.registry.archive_project(project, by=core.author(caller, data.by if data is not None else ""))
         core.metrics.change(project, "archive project")
         return Named(project)

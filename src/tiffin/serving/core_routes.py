@@ -8,11 +8,21 @@ from __future__ import annotations
 from typing import Final, Literal
 
 import msgspec
+from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import ResponseSpec
+from litestar.params import FromPath
 
+from tiffin.registry.access import Principal
+from tiffin.serving.core_state import Core
 from tiffin.serving.guard import ruled
 from tiffin.serving.rules import Rule
+
+#: What handlers are given: what all of them share, and who calls.
+Here = NamedDependency[Core]
+Caller = NamedDependency[Principal]
+#: A name in the path.
+InPath = FromPath[str]
 
 #: The greatest number that every database holds.
 GREATEST: Final = 2**63 - 1

@@ -6,20 +6,19 @@ from typing import Annotated
 
 import msgspec
 from litestar import Controller
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from tiffin.definitions.feature_table import FeatureTable
-from tiffin.registry.access import Principal, Role
+from tiffin.registry.access import Role
 from tiffin.registry.search import FeatureInfo, describe, search
 from tiffin.serving.core_definitions import Labels, read_labels
 from tiffin.serving.core_page import USUAL, Cursor, Limit, Page, mapped, page
-from tiffin.serving.core_routes import answers
-from tiffin.serving.core_state import Core
+from tiffin.serving.core_routes import Caller, Here, InPath, answers
 from tiffin.serving.rules import Rule
 
-Words = Annotated[str, Parameter(max_length=1000, description="Words, all of which describe what is looked for.")]
-Where = Annotated[str | None, Parameter(description="One project; all that the caller may read if left out.")]
-Entities = Annotated[list[str] | None, Parameter(query="entity", description="Exactly the entities of the table.")]
+Words = Annotated[str, QueryParameter(max_length=1000, description="Words, all of which describe what is looked for.")]
+Where = Annotated[str | None, QueryParameter(description="One project; all that the caller may read if left out.")]
+Entities = Annotated[list[str] | None, QueryParameter(description="Exactly the entities of the table.")]
 
 
 class Found(msgspec.Struct):
@@ -45,8 +44,8 @@ class Search(Controller):
     @answers("GET", "/search", Rule(Role.READER, "search", "handler"))
     def find(
         self,
-        core: Core,
-        principal: Principal,
+        core: Here,
+        caller: Caller,
         text: Words = "",
         project: Where = None,
         limit: Limit = USUAL,
@@ -54,9 +53,9 @@ class Search(Controller):
     ) -> Page[Found]:
         """The features that all words describe, the best first."""
         if project is not None:
-            core.gate.require(principal, project, Role.READER, action="search")
+            core.gate.require(caller, project, Role.READER, action="search")
         infos = search(core.snapshot(), text, project)
-        seen = [each for each in infos if principal.allows(each.project, Role.READER)]
+        seen = [each for each in infos if caller.allows(each.project, Role.READER)]
         # The order is that of relevance, so a place in it is a number.
         numbered = page(enumerate(seen), lambda each: each[0], int, limit, cursor)
         return mapped(numbered, lambda each: _found(each[1]))
@@ -64,19 +63,19 @@ class Search(Controller):
     @answers("GET", "/projects/{project:str}/features", Rule(Role.READER, "features"))
     def features(
         self,
-        core: Core,
-        project: str,
-        entities: Entities = None,
-        labels: Labels = None,
+        core: Here,
+        project: InPath,
+        entity: Entities = None,
+        label: Labels = None,
         limit: Limit = USUAL,
         cursor: Cursor = None,
     ) -> Page[Found]:
         """Features by reference: of tables with exactly these entities, that carry all labels themselves."""
-        wanted = read_labels(labels).items()
+        wanted = read_labels(label).items()
         found = [
             describe(project, table, feature)
             for table in core.snapshot().objects(FeatureTable, project)
-            if not entities or set(entities) == set(table.entities)
+            if not entity or set(entity) == set(table.entities)
             for feature in table.features
             if wanted <= feature.labels.items()
         ]
