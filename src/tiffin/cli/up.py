@@ -65,6 +65,7 @@ class _Services:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._asked: set[str] = set()
         self._ended = threading.Event()
         self._stopping = False
 
@@ -108,11 +109,12 @@ class _Services:
         return 0 if asked and not any(codes) else 1
 
     def stop(self, number: int = signal.SIGTERM, frame: FrameType | None = None) -> None:
-        """Ask both to end."""
+        """Ask both to end, each once: a second signal might meet a process that no longer minds them."""
         del number, frame
         self._stopping = True
-        for process in self._processes.values():
-            if process.poll() is None:
+        for name, process in self._processes.items():
+            if name not in self._asked and process.poll() is None:
+                self._asked.add(name)
                 process.send_signal(signal.SIGTERM)
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
