@@ -120,6 +120,7 @@ class Access(Controller):
         expires = None if data.expires is None else clock.to_micros(data.expires, field="expires")
         author = core.author(caller, data.by)
         token, text = _tokens(core).create(data.name, roles, by=author, expires=expires)
+        core.gate.refresh()
         core.metrics.token("created")
         return Response(TokenDocument(**token.to_dict(), token=text), headers=_PRIVATE, status_code=201)
 
@@ -131,6 +132,7 @@ class Access(Controller):
         reached = set(tokens.get(token_id).roles)
         require_all(core.gate, caller, reached, Role.ADMIN, action="revoke token")
         token = tokens.revoke(token_id, by=core.author(caller, by))
+        core.gate.refresh()
         core.metrics.token("revoked")
         return TokenDocument(**token.to_dict())
 

@@ -51,6 +51,10 @@ class Gate(Protocol):
         """
         ...
 
+    def refresh(self) -> None:
+        """Look at tokens now, since one was just changed here. Blocks; what cannot be seen now is seen later."""
+        ...
+
     def start(self) -> None:
         """Begin to follow changes of tokens and keys, and to write records."""
         ...
@@ -79,6 +83,9 @@ class OpenGate:
 
     def record(self, principal: Principal, project: str, action: str, detail: str) -> None:
         """Nothing is recorded: there is nobody to name."""
+
+    def refresh(self) -> None:
+        """Nothing is known."""
 
     def start(self) -> None:
         """Nothing is followed."""

@@ -110,6 +110,10 @@ class GuardedGate:
     def record(self, principal: Principal, project: str, action: str, detail: str) -> None:
         self._recorder.change(principal.name, project, action, detail)
 
+    def refresh(self) -> None:
+        if self._following is not None:
+            self._following.attempt()
+
     def start(self) -> None:
         for ticker in self._tickers:
             ticker.start()

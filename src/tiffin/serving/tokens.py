@@ -33,6 +33,8 @@ class KnownTokens:
         self._confirmed = time.time()
         self._refreshes = 0
         self._lock = threading.Lock()
+        #: Held by whoever asks the source, so that no older answer overtakes a newer one.
+        self._refreshing = threading.Lock()
 
     @property
     def age(self) -> float | None:
@@ -53,6 +55,10 @@ class KnownTokens:
 
     def refresh(self) -> None:
         """Ask the source for changes; its errors are the caller's."""
+        with self._refreshing:
+            self._refresh()
+
+    def _refresh(self) -> None:
         self._refreshes += 1
         whole = self._refreshes % _WHOLE_EVERY == 0
         asked = time.time()
