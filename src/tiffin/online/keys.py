@@ -46,7 +46,10 @@ class Coercion:
 
         InvalidArgument names the first that does not fit.
         """
-        if set(map(type, values)) == self._plain:
+        if len(values) == 1 and type(values[0]) is int and self._limit is not None:
+            if -self._limit <= values[0] < self._limit:
+                return [values[0]]
+        elif set(map(type, values)) == self._plain:
             limit = self._limit
             if limit is None or (-limit <= min(values) and max(values) < limit):
                 return list(values)

@@ -70,6 +70,8 @@ class ReadPlan:
         self._echo = {name: position for position, (name, _) in enumerate(keys)}
         self._store = store
         self._tables = [TableRead(selection, list(keys)) for selection in selections]
+        lone = len(self._tables) == len(self._coercions) == 1
+        self._one_key = (self._tables[0], self._coercions[0]) if lone else None
         #: The tables that are read, in the order of :attr:`PendingRead.wanted`.
         self.table_ids = [table.id for table in self._tables]
         places = {
@@ -102,15 +104,16 @@ class ReadPlan:
         if now is None:
             now = clock.now()
         given, times, count = self._request(entities)
+        nows = now if times is None else _instants(times, now)
+        if self._one_key is not None:
+            # Most requests are for one entity.
+            table, coercion = self._one_key
+            keys = coercion.column(given[coercion.name])
+            return PendingRead(self, {coercion.name: keys}, [table.encode([keys])], nows, count)
         coerced = [coercion.column(given[coercion.name]) for coercion in self._coercions]
         echo = self._echo
-        return PendingRead(
-            self,
-            {name: coerced[echo[name]] for name in given},
-            [table.encode([coerced[position] for position in table.keys]) for table in self._tables],
-            now if times is None else _instants(times, now),
-            count,
-        )
+        encoded = [table.encode([coerced[position] for position in table.keys]) for table in self._tables]
+        return PendingRead(self, {name: coerced[echo[name]] for name in given}, encoded, nows, count)
 
     def learn(self) -> None:
         """Ask the store how values of the plan's tables are laid out, which blocks."""
@@ -132,6 +135,8 @@ class ReadPlan:
 
     def _request(self, entities: Rows | Columns) -> tuple[dict[str, Sequence[Any]], Sequence[Any] | None, int]:
         """The needed columns of a request in its order, the rows' instants if it has any, and the number of rows."""
+        if type(entities) is dict:
+            return self._request_of_columns(entities)
         if isinstance(entities, list | tuple):
             return self._request_of_rows(entities)
         if isinstance(entities, Mapping):
@@ -237,14 +242,7 @@ class PendingRead:
         ]
         columns, statuses, times = plan.answer(placed, self._nows, self._count)
         return OnlineColumns(
-            entities=self._entities,
-            entity_types=plan.entity_types,
-            names=plan.names,
-            dtypes=plan.dtypes,
-            values=columns,
-            statuses=statuses,
-            event_times=times,
-            rows=self._count,
+            self._entities, plan.entity_types, plan.names, plan.dtypes, columns, statuses, times, self._count
         )
 
 
@@ -255,6 +253,10 @@ def _placed(keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> lis
 
 
 def _common_length(columns: Mapping[str, Sequence[Any]]) -> int:
+    if len(columns) == 1:
+        (column,) = columns.values()
+        if type(column) is list:
+            return len(column)
     lengths = {}
     for name, column in columns.items():
         if isinstance(column, str | bytes) or not hasattr(column, "__len__"):

@@ -67,6 +67,10 @@ class TableRead:
 
         Unlearned where a value's layout is not known; CorruptData where a value cannot be read.
         """
+        if count == 1:
+            value = values[0]
+            decoder = None if value is None else self._decoder(value[RANK_BYTES:HEADER_END])
+            return _none(len(self._features)) if decoder is None else self._answer(decoder, values, now)  # type: ignore[arg-type]  # it is no None
         heads = [value and value[RANK_BYTES:HEADER_END] for value in values]
         head = heads[0] if count else None
         if head is not None and heads.count(head) == count:
@@ -160,6 +164,12 @@ def _marked(
         statuses[row] = Status.OUTSIDE_MAX_AGE
         shown[row] = None
     return shown, statuses
+
+
+def _none(width: int) -> Answer:
+    """The answer for one row that is not there."""
+    shown, statuses, times = _nothing(1)
+    return [shown] * width, [statuses] * width, [times] * width
 
 
 def _nothing(count: int) -> tuple[Sequence[Any], Sequence[Status], Sequence[int | None]]:

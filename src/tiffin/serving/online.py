@@ -34,7 +34,7 @@ from tiffin.errors import NotFound, PermissionDenied, TiffinError, Unauthenticat
 from tiffin.refs import DEFAULT_PROJECT, check_project
 from tiffin.registry.access import EVERY_PROJECT, Principal, Role
 from tiffin.serving.definitions import Definitions
-from tiffin.serving.gate import authorization_of, open_gate
+from tiffin.serving.gate import OpenGate, authorization_of, open_gate
 from tiffin.serving.limits import Busy, Limits, MethodNotAllowed, Places, TooLarge
 from tiffin.serving.logs import REQUEST_ID_HEADER, AccessLog, begin_request
 from tiffin.serving.metrics.online import ServingFacts, ServingMetrics
@@ -95,10 +95,12 @@ class Online:
         self.workspace = Workspace(config)
         self.metrics = ServingMetrics()
         self.gate = open_gate(config, self.workspace)
+        #: Who everybody is where access control is off.
+        self._anyone = self.gate.admit(None) if isinstance(self.gate, OpenGate) else None
         self.definitions = Definitions(self.workspace, self.workspace.home / "serving" / _snapshot_name(config))
         project = check_project(config.get("project", DEFAULT_PROJECT))
-        plans = Plans(self.definitions, self.workspace.places, self.metrics, self._limits)
-        reads = Reads(plans, self.gate, self.metrics, self._limits, project)
+        plans = Plans(self.definitions, self.workspace.places, self.gate, self.metrics, self._limits)
+        reads = Reads(plans, self.metrics, self._limits, project)
         self._writes = Writes(config, self.workspace, self.definitions, self.gate, self.metrics, self._limits, project)
         self._room = Places(self._limits.requests, Busy, "requests")
         self._access = AccessLog(config.getfloat("access_log") if config.exists("access_log") else 0.0)
@@ -118,48 +120,48 @@ class Online:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI scope."""
-        if scope["type"] == "http":
-            await self._serve(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await self._live(receive, send)
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._live(receive, send)
+            return
         began = time.perf_counter()
         request = Request(scope, receive)
-        headers = request.headers
-        identity = begin_request(headers.get(REQUEST_ID_HEADER)).encode()
+        identity = begin_request(request.headers.get(REQUEST_ID_HEADER))
         route = ROUTES.get(request.path, _UNKNOWN)
         answer: Answer | None = None
         try:
-            if self._tracing.is_on:
-                parent = headers.get(b"traceparent"), headers.get(b"tracestate")
-                with self._tracing.request(route.name, request.method, *parent) as span:
-                    answer = await self._answer(route, request)
-                    span.set_attribute("http.response.status_code", answer.status)
-            else:
-                answer = await self._answer(route, request)
+            answer = await (self._traced(route, request) if self._tracing.is_on else self._answer(route, request))
         finally:
             # Anything else that is raised is a fault of ours: the caller hears that much, and the server logs the rest.
-            await _send(send, answer or fault(), identity)
-            status = 500 if answer is None else answer.status
+            body, status, headers = answer or fault()
+            more = ((b"content-length", b"%d" % len(body)), (REQUEST_ID_HEADER, identity.encode()))
+            await send({"type": "http.response.start", "status": status, "headers": [*headers, *more]})
+            await send({"type": "http.response.body", "body": body})
             seconds = time.perf_counter() - began
             self.metrics.request(route.name, status, seconds, request.project)
             self._access.write(request.method, request.path, status, seconds)
+
+    async def _traced(self, route: Route, request: Request) -> Answer:
+        headers = request.headers
+        parent = headers.get(b"traceparent"), headers.get(b"tracestate")
+        with self._tracing.request(route.name, request.method, *parent) as span:
+            answer = await self._answer(route, request)
+            span.set_attribute("http.response.status_code", answer.status)
+            return answer
 
     async def _answer(self, route: Route, request: Request) -> Answer:
         """The answer, errors included."""
         try:
             if request.method != route.method:
                 self._refuse(route, request)
-            principal = _NOBODY
-            if route.rule.role is not None:
-                principal = await self.gate.admit_async(authorization_of(request.raw_headers))
-                self._room.enter()
-                try:
-                    return await self._handlers[route.name](request, principal)
-                finally:
-                    self._room.leave()
-            return await self._handlers[route.name](request, principal)
+            if route.rule.role is None:
+                return await self._handlers[route.name](request, _NOBODY)
+            principal = self._anyone or await self.gate.admit_async(authorization_of(request.raw_headers))
+            self._room.enter()
+            try:
+                return await self._handlers[route.name](request, principal)
+            finally:
+                self._room.leave()
         except Gone:
             return Answer(b"", 499, ())
         except TiffinError as error:
@@ -253,13 +255,6 @@ class Online:
             return ServingFacts(held.confirmed, -1, 0)
         tables = sum(not record.deleted for record in held.snapshot.records("FeatureTable"))
         return ServingFacts(held.confirmed, held.snapshot.version, tables)
-
-
-async def _send(send: Send, answer: Answer, identity: bytes) -> None:
-    body, status, headers = answer
-    more = ((b"content-length", b"%d" % len(body)), (REQUEST_ID_HEADER, identity))
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, *more]})
-    await send({"type": "http.response.body", "body": body})
 
 
 def _snapshot_name(config: Config) -> str:

@@ -56,23 +56,22 @@ class Request:
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
         self.raw_headers: Headers = scope["headers"]
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.headers: dict[bytes, bytes] = dict(self.raw_headers)
         #: The project that it turned out to be about; for metrics, so only one that exists.
         self.project = ""
 
     async def body(self, limits: Limits) -> bytes:
         """All of the body. TooLarge as soon as it is known to be longer than the service reads."""
-        announced = self.headers.get(b"content-length", b"")
-        if announced.isdigit():
+        announced = self.headers.get(b"content-length")
+        if announced is not None and announced.isdigit():
             limits.check_body(int(announced))
         if self.headers.get(b"content-encoding", b"identity") != b"identity":
             raise InvalidArgument(
                 "The body of the request is compressed.", field="content-encoding", hint="Send it as it is."
             )
         message = await self._receive()
-        if message["type"] == "http.request" and not message.get("more_body"):
+        if announced is not None and message["type"] == "http.request" and not message.get("more_body"):
             whole: bytes = message["body"]
-            limits.check_body(len(whole))
             return whole
         parts: list[bytes] = []
         size = 0
@@ -84,16 +83,6 @@ class Request:
                 return b"".join(parts)
             message = await self._receive()
         raise Gone
-
-
-def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """A body as what it should be; InvalidArgument says where it is not."""
-    try:
-        return decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidArgument(f"The body of the request cannot be read: {error}.", field="body") from None
-    except RecursionError:
-        raise InvalidArgument("The body of the request is nested too deeply.", field="body") from None
 
 
 def told(error: TiffinError) -> TiffinError:

@@ -10,7 +10,6 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -18,13 +17,13 @@ import msgspec
 from tiffin.errors import InvalidArgument, TiffinError
 from tiffin.online.base import AsyncReadable
 from tiffin.online.read import OnlineColumns
-from tiffin.registry.access import Principal, Role
+from tiffin.registry.access import Principal
 from tiffin.serving.coalesce import Coalescer
-from tiffin.serving.gate import Gate
 from tiffin.serving.limits import Limits
 from tiffin.serving.metrics.online import ServingMetrics
-from tiffin.serving.online_http import Answer, Request, decoded
-from tiffin.serving.plans import Asked, Plans, ServedPlan
+from tiffin.serving.online_http import Answer, Request
+from tiffin.serving.plans import Plans, ServedPlan
+from tiffin.serving.wire import decoded
 
 #: The media type of an answer as an Arrow IPC stream.
 ARROW: Final = b"application/vnd.apache.arrow.stream"
@@ -59,9 +58,8 @@ _feast = msgspec.json.Decoder(FeastRequest)
 class Reads:
     """Answers requests for features. Used from one event loop."""
 
-    def __init__(self, plans: Plans, gate: Gate, metrics: ServingMetrics, limits: Limits, project: str) -> None:
+    def __init__(self, plans: Plans, metrics: ServingMetrics, limits: Limits, project: str) -> None:
         self._plans = plans
-        self._gate = gate
         self._metrics = metrics
         self._limits = limits
         self._project = project
@@ -79,9 +77,9 @@ class Reads:
                 field="entities",
                 hint='Write either "entities": {"driver_id": [1]} or "entity_rows": [{"driver_id": 1}].',
             )
-        wanted = Asked(asked.project or self._project, _given(asked.features), asked.feature_service)
-        plan = self._plans.find(wanted, self._permit(principal))
-        request.project = wanted.project
+        project = asked.project or self._project
+        plan = self._plans.find((project, _given(asked.features), asked.feature_service), principal)
+        request.project = project
         columns = await self._read(plan, entities)
         if ARROW in request.headers.get(b"accept", b""):
             from tiffin.serving.online_arrow import stream
@@ -92,17 +90,10 @@ class Reads:
     async def feast(self, request: Request, principal: Principal) -> Answer:
         """The route of Feast's feature server."""
         asked = decoded(_feast, await request.body(self._limits))
-        wanted = Asked(self._project, _given(asked.features), asked.feature_service or "")
-        plan = self._plans.find(wanted, self._permit(principal))
-        request.project = wanted.project
+        plan = self._plans.find((self._project, _given(asked.features), asked.feature_service or ""), principal)
+        request.project = self._project
         wire = plan.feast(full_names=asked.full_feature_names)
         return Answer(wire.answer(await self._read(plan, asked.entities)))
-
-    def _permit(self, principal: Principal) -> Any:
-        return partial(self._require, principal)
-
-    def _require(self, principal: Principal, project: str) -> None:
-        self._gate.require(principal, project, Role.READER, action="read")
 
     async def _read(self, plan: ServedPlan, entities: Entities | list[dict[str, Any]]) -> OnlineColumns:
         self._limits.check_rows(_rows(entities))

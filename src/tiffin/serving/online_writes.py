@@ -27,7 +27,8 @@ from tiffin.serving.definitions import Definitions
 from tiffin.serving.gate import Gate
 from tiffin.serving.limits import Busy, Limits, Places
 from tiffin.serving.metrics.online import ServingMetrics
-from tiffin.serving.online_http import Answer, Request, decoded
+from tiffin.serving.online_http import Answer, Request
+from tiffin.serving.wire import decoded
 from tiffin.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -13,31 +13,26 @@ from tiffin.errors import InvalidReference, Unavailable
 from tiffin.online.base import AsyncReadable, OnlineStore
 from tiffin.online.read import ReadPlan
 from tiffin.reader import resolve
+from tiffin.registry.access import Principal, Role
 from tiffin.registry.resolve import references
 from tiffin.registry.snapshot import Snapshot
 from tiffin.serving.definitions import Definitions
+from tiffin.serving.gate import Gate
 from tiffin.serving.limits import Limits
 from tiffin.serving.metrics.online import ServingMetrics
 from tiffin.serving.metrics.plan import PlanCounts
-from tiffin.serving.wire import FeastWire, Wire
+from tiffin.serving.rules import require_all
+from tiffin.serving.wire import FeastWire, Wire, decoded
 from tiffin.types import ValueType
 
 #: Plans that are kept, and the bytes that a list of features may have to be one of their names.
 KEPT: Final = 512
 KEPT_BYTES: Final = 64 << 10
 
-Permit = Callable[[str], None]
-"""Raises unless the caller may read a project."""
+Asked = tuple[str, bytes, str]
+"""What a request names: a project, and a list of features as the JSON it came in, else a service."""
 
 _features = msgspec.json.Decoder(list[str])
-
-
-class Asked(msgspec.Struct, frozen=True):
-    """What a request names: a list of features as the JSON it came in, else a service."""
-
-    project: str
-    features: bytes
-    service: str
 
 
 class NameCollision(InvalidReference):
@@ -91,72 +86,80 @@ class Plans:
     """The plans of one worker, used from its event loop."""
 
     def __init__(
-        self, definitions: Definitions, places: Mapping[str, Any], metrics: ServingMetrics, limits: Limits
+        self,
+        definitions: Definitions,
+        places: Mapping[str, Any],
+        gate: Gate,
+        metrics: ServingMetrics,
+        limits: Limits,
     ) -> None:
         self._definitions = definitions
+        self._gate = gate
         self._places = places
         self._metrics = metrics
         self._limits = limits
         self._snapshot: Snapshot | None = None
-        self._plans: dict[Hashable, ServedPlan] = {}
-        self._before: dict[Hashable, ServedPlan] = {}
+        self._store: OnlineStore | None = None
+        self._plans: dict[Asked, ServedPlan] = {}
+        self._before: dict[Asked, ServedPlan] = {}
 
-    def find(self, asked: Asked, permit: Permit) -> ServedPlan:
+    def find(self, asked: Asked, principal: Principal) -> ServedPlan:
         """The plan of a request under the definitions as they are now.
 
-        ``permit`` is asked for every project that is read, before anything of it is told. Unavailable while there are
-        no definitions or no store.
+        PermissionDenied unless the caller may read every project that is read, before anything of it is told.
+        Unavailable while there are no definitions or no store.
         """
-        snapshot, store = self._held()
-        key = (asked.project, asked.features, asked.service)
-        plan = self._plans.get(key)
-        if plan is None or plan.store is not store:
-            plan = self._made(key, snapshot, store, asked, permit)
+        held = self._definitions
+        if held.snapshot is not self._snapshot or held.store is not self._store:
+            self._renew()
+        plan = self._plans.get(asked)
+        if plan is None:
+            return self._made(asked, principal)
         for project in plan.projects:
-            permit(project)
+            self._gate.require(principal, project, Role.READER, action="read")
         return plan
 
-    def _held(self) -> tuple[Snapshot, OnlineStore]:
+    def _renew(self) -> None:
+        """Go on with other definitions, or another store."""
         snapshot, store = self._definitions.snapshot, self._definitions.store
-        if snapshot is None:
-            raise Unavailable(
-                "The service has no definitions yet: the registry does not answer.", hint="Try again in a moment."
-            )
-        if store is None:
-            raise Unavailable("The online store does not answer.", hint="Try again in a moment.")
-        if snapshot is not self._snapshot:
-            # A change elsewhere leaves a plan as it is, with the layouts that it has learnt.
-            self._before, self._plans, self._snapshot = self._plans, {}, snapshot
-        return snapshot, store
+        # A change elsewhere leaves a plan as it is, with the layouts that it has learnt.
+        self._before = self._plans if store is self._store else {}
+        self._plans, self._snapshot, self._store = {}, snapshot, store
 
-    def _made(self, key: Hashable, snapshot: Snapshot, store: OnlineStore, asked: Asked, permit: Permit) -> ServedPlan:
-        permit(asked.project)
+    def _made(self, asked: Asked, principal: Principal) -> ServedPlan:
+        snapshot, store = self._snapshot, self._store
+        project, features, _ = asked
+        self._gate.require(principal, project, Role.READER, action="read")
+        if snapshot is None:
+            raise Unavailable("The service has no definitions yet.", hint="Try again in a moment.")
+        if store is None:
+            raise Unavailable("The online store cannot be opened.", hint="Try again in a moment.")
         refs = self._refs(snapshot, asked)
-        found = references(snapshot, refs, asked.project)
+        found = references(snapshot, refs, project)
         self._limits.check_features(len(found))
-        projects = tuple(sorted({ref.project or asked.project for ref in found}))
-        for project in projects:
-            permit(project)
-        selections, names = resolve(snapshot, refs, asked.project, self._places)
-        plan = self._before.pop(key, None)
-        if plan is None or plan.store is not store or plan.selections != selections or plan.names != names:
-            plan = ServedPlan(store, selections, names, projects, self._metrics.plan(asked.project, names))
+        projects = {ref.project or project for ref in found}
+        require_all(self._gate, principal, projects, Role.READER, action="read")
+        selections, names = resolve(snapshot, refs, project, self._places)
+        plan = self._before.pop(asked, None)
+        if plan is None or plan.selections != selections or plan.names != names:
+            plan = ServedPlan(store, selections, names, tuple(sorted(projects)), self._metrics.plan(project, names))
         if len(self._plans) >= KEPT:
             self._plans.clear()
-        if len(asked.features) <= KEPT_BYTES:
-            self._plans[key] = plan
+        if len(features) <= KEPT_BYTES:
+            self._plans[asked] = plan
         return plan
 
     def _refs(self, snapshot: Snapshot, asked: Asked) -> FeatureService | list[str]:
-        if asked.service:
-            return snapshot.peek(FeatureService, asked.service, asked.project)
-        if not asked.features:
+        project, features, service = asked
+        if service:
+            return snapshot.peek(FeatureService, service, project)
+        if not features:
             raise InvalidReference(
                 "The request names neither features nor a feature service.",
                 field="features",
                 hint='Write "features": ["table:feature"], or "feature_service": "name".',
             )
-        return _features.decode(asked.features)
+        return decoded(_features, features)
 
 
 def _feast_name(name: str, *, full: bool) -> str:

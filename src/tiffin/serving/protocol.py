@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any, Final
+from urllib.parse import unquote
 
+import httptools
 import msgspec
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
+
+from tiffin.serving.cycle import Cycle
 
 #: Bytes that the request line and headers of a request may have.
 HEAD_BYTES: Final = 64 << 10
@@ -70,9 +74,38 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._part, self._since = "body", self.loop.time()
-        super().on_headers_complete()
-        if self.server_state.stopping:
-            self.cycle.keep_alive = False
+        version = self.parser.get_http_version()
+        self.scope["method"] = self.parser.get_method().decode("ascii")
+        self.scope["http_version"] = version
+        self._place()
+        before = self.cycle
+        self.cycle = Cycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive() and not self.server_state.stopping,
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:  # type: ignore[redundant-expr]  # None before the first
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def _place(self) -> None:
+        """Put the parts of the URL into the scope."""
+        url = httptools.parse_url(self.url)
+        raw: bytes = url.path
+        path = raw.decode("ascii")
+        self.scope["path"] = unquote(path) if "%" in path else path
+        self.scope["raw_path"] = raw
+        self.scope["query_string"] = url.query or b""
 
     def on_message_complete(self) -> None:
         self._part, self._since, self._head = "", self.loop.time(), 0
