@@ -62,10 +62,13 @@ from typing import Any, Final
 from litestar import Litestar, Request, Router
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
+from litestar.routes import BaseRoute
+from litestar.types import ControllerRouterHandler
 
 from tiffin._version import __version__
 from tiffin.config import Config
@@ -96,6 +99,15 @@ _CONTROLLERS: Final = (
     Jobs,
     core_access.Access,
 )
+
+
+class _Schema(Router):
+    """The router of the schema, without the framework's page for what is not there: errors have one shape."""
+
+    def register(self, value: ControllerRouterHandler) -> list[BaseRoute]:
+        if isinstance(value, HTTPRouteHandler) and "/{path:str}" in value.paths:
+            return []
+        return super().register(value)
 
 
 class _Application(Litestar):
@@ -168,5 +180,5 @@ def _openapi() -> OpenAPIConfig:
         description="The registry service of Tiffin: definitions, their history, and jobs.",
         use_handler_docstrings=True,
         render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
-        openapi_router=Router("/schema", route_handlers=[], opt=ruled(OPEN)),
+        openapi_router=_Schema("/schema", route_handlers=[], opt=ruled(OPEN)),
     )
