@@ -74,6 +74,8 @@ class RedisStore:
         for table, asked in wanted:
             prefix = self._keys_of(table).rows
             keys += [prefix + key for key in asked]
+        if not keys:  # a request of null keys alone, which no command of Redis takes
+            return [[] for _ in wanted]
         self._opened()
         with translated(self._address):
             found = iter(await self._reader.read(keys))
