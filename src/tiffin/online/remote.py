@@ -169,7 +169,13 @@ class Question:
         try:
             return msgspec.json.encode({**self._head, **entities})
         except UnicodeEncodeError as error:
-            raise InvalidArgument(f"The key {error.object!r} is not a Unicode text: {error.reason}.") from None
+            raise InvalidArgument(
+                f"The key {error.object!r} is not a Unicode text: {error.reason}.", field=self._field_of(error.object)
+            ) from None
+
+    def _field_of(self, value: object) -> str | None:
+        """The name of the entity that was given a value."""
+        return next((name for name, column in self._given.items() if value in column), None)
 
 
 class RemoteReader:
