@@ -137,7 +137,8 @@ class Plans:
         refs = self._refs(snapshot, asked)
         found = references(snapshot, refs, project)
         self._limits.check_features(len(found))
-        projects = {ref.project or project for ref in found}
+        # The request's own project is one of them even where its service reads others alone.
+        projects = {project} | {ref.project or project for ref in found}
         require_all(self._gate, principal, projects, Role.READER, action="read")
         selections, names = resolve(snapshot, refs, project, self._places)
         plan = self._before.pop(asked, None)
