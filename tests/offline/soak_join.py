@@ -1,4 +1,6 @@
-"""A long run: the engine for files against the reference, a thousand entity rows a case, in memory and in buckets.
+"""A long run: the engine for files against the reference, a thousand entity rows a case.
+
+In memory by one look at the files and by two, and in buckets.
 
 With ``--size 1000`` a million entity rows are compared.
 """
@@ -8,12 +10,13 @@ from __future__ import annotations
 import random
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import msgspec
 
 from tiffin.definitions.schema import Selection
 from tiffin.definitions.source import FileSource
-from tiffin.offline import memory, polars
+from tiffin.offline import join, memory, polars
 from tiffin.offline.retrieve import collect, prepare
 from tiffin.testing.frames import assert_same
 from tiffin.testing.strategies import FEATURE_TYPES, KEY_TYPES, MIDNIGHT, Case, Shape, build
@@ -53,6 +56,8 @@ def compare(case: Case) -> int:
             expected = collect(memory.open_engine(), *request)
             for budget in BUDGETS:
                 assert_same(collect(engine, *request, memory_budget=budget), expected)
+            with patch.object(join, "ONE_LOOK_BYTES", 0):
+                assert_same(collect(engine, *request), expected)
             winners = max(winners, expected.height - expected[selection.output[0]].null_count())
     return winners
 

@@ -24,7 +24,8 @@ from tiffin.errors import (
     StorageError,
     Unsupported,
 )
-from tiffin.offline import polars
+from tiffin.offline import join, polars
+from tiffin.offline.look import FileRows
 from tiffin.offline.plan import make_plan
 from tiffin.offline.retrieve import collect, latest_frame, prepare, retrieve, write_parts
 from tiffin.testing.asking import Asking, asking, day, rows_of, selection_of
@@ -100,6 +101,24 @@ def test_a_source_that_does_not_fit_is_refused_before_the_first_batch(tmp_path: 
     plan, rows = prepare([selection_of(wrong)], ["trips__amount"], asking([(1, day(2))]))
     with pytest.raises(InvalidData, match="declared STRING"):
         PLACE.open().join(plan, rows, memory_budget=None, control=Control())
+
+
+@pytest.mark.parametrize(("limit", "looks"), [(40 * 24, 1), (40 * 24 - 1, 2)])
+def test_a_table_that_is_small_with_its_features_is_looked_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, looks: int
+) -> None:
+    """A row is a key, an event time and a feature: 24 bytes."""
+    table = PLACE.history(tmp_path, [(number, day(1), None, number) for number in range(40)])
+    table = msgspec.structs.replace(table, source=msgspec.structs.replace(table.source, created_timestamp_column=""))
+    request = prepare([selection_of(table)], ["trips__amount"], asking([(7, day(2)), (41, day(2))]))
+    monkeypatch.setattr(join, "ONE_LOOK_BYTES", limit)
+    monkeypatch.setattr(join, "_size_on_disk", lambda _: 0)
+    seen: list[str] = []
+    for name in ("narrow", "held", "fetch"):
+        whole = getattr(FileRows, name)
+        monkeypatch.setattr(FileRows, name, lambda *given, w=whole, n=name: seen.append(n) or w(*given))
+    assert collect(polars.open_engine(), *request)["trips__amount"].to_list() == [7, None]
+    assert seen == (["held"] if looks == 1 else ["narrow", "fetch"])
 
 
 # Files

@@ -18,7 +18,7 @@ from tiffin.offline.buckets import Buckets, bucket_of
 from tiffin.offline.columns import INSTANT
 from tiffin.offline.look import FileRows, Rows, SpilledRows
 from tiffin.offline.plan import RetrievalPlan
-from tiffin.offline.source import check_unchanged, file_source, open_history
+from tiffin.offline.source import History, check_unchanged, file_source, open_history
 from tiffin.types import polars_type
 
 #: A table of at most this size is read whole by one look; above, memory is worth more than the time of a second one.
@@ -62,23 +62,19 @@ class Part:
         row = budget.width(polars_type(key.dtype) for key in self.table.keys) + 8 * len(self.history.rank) + 6
         return self.history.rows * row * budget.COPIES
 
-    @property
-    def bytes_in_memory(self) -> int:
-        """What finding winners and holding their table may take at once."""
-        return self.narrow_bytes + (ONE_LOOK_BYTES if self.is_small else 0)
-
     @cached_property
-    def is_small(self) -> bool:
-        """Whether one look that holds all rows is worth its memory."""
-        if sum(file.size for run in self.history.runs for file in run.files) > ONE_LOOK_BYTES:
-            return False  # without counting the rows of many files
+    def held_bytes(self) -> int:
+        """What one look at the files holds: nothing where it is not worth its memory, and there are two."""
+        if _size_on_disk(self.history) > ONE_LOOK_BYTES:
+            return 0  # without counting the rows of many files
         row = budget.width([*self.types, *(polars_type(key.dtype) for key in self.table.keys)])
-        return self.history.rows * (row + 8 * len(self.history.rank)) <= ONE_LOOK_BYTES
+        whole = self.history.rows * (row + 8 * len(self.history.rank))
+        return whole if whole <= ONE_LOOK_BYTES else 0
 
     def looked_at(self, keys: pl.DataFrame) -> Rows:
         """The rows of ``keys`` that may win, in memory already where the table is small."""
         rows = self.rows(keys)
-        return rows.held([*self.narrow, *self.names]) if self.is_small else rows
+        return rows.held([*self.narrow, *self.names]) if self.held_bytes else rows
 
     def rows(self, keys: pl.DataFrame | None = None) -> FileRows:
         """The rows that may win, of ``keys`` alone if given."""
@@ -131,7 +127,8 @@ def bytes_in_memory(plan: RetrievalPlan, parts: Sequence[Part], entities: pl.Laz
     height = entities.select(pl.len()).collect().item()
     asked = budget.width(polars_type(dtype) for dtype in plan.keys.values()) + 24
     return int(
-        height * (asked * budget.COPIES + _answer_bytes(parts, entities)) + max(p.bytes_in_memory for p in parts)
+        height * (asked * budget.COPIES + _answer_bytes(parts, entities))
+        + max(p.narrow_bytes + p.held_bytes for p in parts)
     )
 
 
@@ -202,6 +199,11 @@ class _Spool:
             history.add(piece, bucket_of(part.keys, count))
         history.flush()
         return history
+
+
+def _size_on_disk(history: History) -> int:
+    """The bytes of a history's files, compressed as they are."""
+    return sum(file.size for run in history.runs for file in run.files)
 
 
 def _asked(plan: RetrievalPlan, rows: pl.DataFrame) -> pl.DataFrame:
