@@ -125,9 +125,11 @@ class OAuthToken(_Kept):
 
     def _request(self) -> tuple[str, float]:
         """A new token, and the seconds it lives."""
-        answer = self._connection.exchange(
-            "POST", self._path, body=urlencode(self._form).encode(), body_type=_FORM, retry=True
-        )
+        form = urlencode(self._form).encode()
+        try:
+            answer = self._connection.exchange("POST", self._path, body=form, body_type=_FORM, retry=True)
+        finally:
+            self._connection.close()  # the next token is needed in an hour
         if answer.status != 200:
             raise Unauthenticated(
                 f"The token server at {self._connection.address} refused the client {self._form['client_id']!r}: "

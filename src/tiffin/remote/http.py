@@ -174,6 +174,7 @@ class Connection(Requests):
         super().__init__(address, **options)
         self._lock = threading.Lock()
         self._pool: transport.Pool | None = None
+        self._forgotten: weakref.finalize[..., Any] | None = None
         _open.add(self)
 
     def get(self, path: str, **params: Any) -> Any:
@@ -229,9 +230,9 @@ class Connection(Requests):
     def close(self) -> None:
         """Close the connections; a later request opens them again."""
         with self._lock:
-            pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.close()
+            self._pool, forgotten = None, self._forgotten
+        if forgotten is not None:
+            forgotten()
 
     def _change(self, method: str, path: str, body: Any, *, retry: bool, timeout: float | None) -> Any:
         content = b"" if body is None else msgspec.json.encode(body)
@@ -248,12 +249,14 @@ class Connection(Requests):
                 if self._pool is None:
                     tls = transport.tls_context(self.address, self.certificate, field=self.certificate_option)
                     self._pool = transport.open_pool(self.address, tls)
+                    # Whoever forgets to close it leaves no socket open.
+                    self._forgotten = weakref.finalize(self, self._pool.close)
                 pool = self._pool
         return pool
 
     def _after_fork(self) -> None:
-        if self._pool is not None:
-            _inherited.append(self._pool)
+        if self._forgotten is not None:
+            _inherited.append(self._forgotten.detach())
         self._lock, self._pool = threading.Lock(), None
 
 
