@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,13 +143,12 @@ def test_no_secret_leaves_a_failing_command(tiffin: Tiffin, home: Path, tmp_path
     os.environ["TIFFIN_AUTH_TOKEN"] = text
     os.environ["TIFFIN_CORE_URL"] = "127.0.0.1:1"
     try:
-        for more in ([], ["--json"]):
-            done = in_own_process("token", "list", *more)
-            assert done.code == 1
-            assert text.rsplit("_", 1)[1] not in done.out + done.err
-        shown = in_own_process("config", "list", "--json")
+        done = in_own_process("token", "list", "--json")
+        assert done.code == 1
+        assert text.rsplit("_", 1)[1] not in done.out + done.err
+        shown = tiffin("config", "list", "--json")
         assert text.rsplit("_", 1)[1] not in shown.out
-        assert json.loads(shown.out)
+        assert "****" in shown.out
     finally:
         del os.environ["TIFFIN_AUTH_TOKEN"], os.environ["TIFFIN_CORE_URL"]
 

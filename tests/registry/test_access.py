@@ -6,6 +6,7 @@ import hashlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.registry.places import Place, SqlitePlace
-from tests.registry.processes import at_once
 from tiffin import clock
 from tiffin.definitions.entity import Entity
 from tiffin.errors import AlreadyExists, InvalidArgument, NotFound
@@ -240,17 +240,19 @@ def test_equal_events_of_a_minute_are_counted_in_one_row(log: AuditLog, place: P
     assert [row[0] for row in rows] == [65, 1, 1, 1]
 
 
-def add_denials(url: str, count: int) -> int:
-    engine = open_database(url)
-    for number in range(count):
-        same = [event(at=MINUTE, detail=str(each), denied=True) for each in range(5)]
-        AuditLog(engine).add(same if number % 2 else reversed(same))
-    engine.dispose()
-    return count
-
-
 def test_writers_count_in_one_row_without_losing_any(place: Place, engine: sa.Engine) -> None:
-    assert at_once(add_denials, [(place.url, 15)] * 3) == [15] * 3
+    def add(first: bool) -> None:
+        own = open_database(place.url)
+        for _ in range(15):
+            same = [event(at=MINUTE, detail=str(each), denied=True) for each in range(5)]
+            AuditLog(own).add(same if first else reversed(same))
+        own.dispose()
+
+    threads = [threading.Thread(target=add, args=(first,)) for first in (True, False, True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert place.rows("SELECT count(*) AS n, min(count) AS low, max(count) AS high FROM audit") == [(5, 45, 45)]
 
 
