@@ -45,7 +45,9 @@ class PostgresPlace:
         self.url = self._urls.setdefault(server.port, "") or server.database()
         self._urls[server.port] = self.url
         self.name = self.url.rsplit("/", 1)[1]
-        self.sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        self.sql("DROP SCHEMA IF EXISTS public CASCADE; CREATE SCHEMA public; GRANT USAGE ON SCHEMA public TO public")
+        left = self.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
+        assert left == "0\n", f"{self.name} cannot be emptied; the server's log ends with\n{server.log[-2000:]}"
 
     def rows(self, query: str) -> Rows:
         found = self.sql(f"SELECT coalesce(json_agg(q), '[]') FROM ({query}) AS q")

@@ -113,7 +113,7 @@ def _unusable(url: str, reason: str) -> InvalidConfig:
 
 def without_password(url: str) -> str:
     """A URL as messages show it, even one that cannot be parsed."""
-    return re.sub(r"(://[^:/@]*:).*@", r"\1****@", url)
+    return re.sub(r"^([^:/?]*:?/*[^:/@]*:).*@", r"\1****@", url)
 
 
 def _forget_connections() -> None:

@@ -75,12 +75,13 @@ def _configure(connection: Any, _record: object) -> None:
 
 def _begin(connection: sa.Connection) -> None:
     options = connection.get_execution_options()
-    mode = "READ WRITE" if options.get(WRITE, False) else "ISOLATION LEVEL REPEATABLE READ READ ONLY"
+    # Whether a transaction that writes may, is left to the database: it may be a standby.
+    mode = "READ COMMITTED" if options.get(WRITE, False) else "REPEATABLE READ READ ONLY"
     statement, lock = STATEMENT_SECONDS, LOCK_SECONDS
     if PATIENCE in options:
         statement = lock = options[PATIENCE]
     # Only numbers of ours go into the text. One round trip begins the transaction and bounds it.
     connection.exec_driver_sql(
-        f"BEGIN {mode}; SET LOCAL statement_timeout = '{statement:d}s'; SET LOCAL lock_timeout = '{lock:d}s'; "
+        f"BEGIN ISOLATION LEVEL {mode}; SET LOCAL statement_timeout = '{statement:d}s'; SET LOCAL lock_timeout = '{lock:d}s'; "
         f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS:d}s'"
     )
