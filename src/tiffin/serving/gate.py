@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from tiffin.config import Config
 from tiffin.errors import InvalidConfig
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
 #: The ways in that the option ``auth`` may list.
 WAYS: Final = frozenset({"tokens", "oidc"})
+
+
+class GateCounts(NamedTuple):
+    """Denials that were too many to be recorded, and seconds since what is known of tokens was confirmed, if any is."""
+
+    dropped: int
+    age: float | None
 
 
 class Gate(Protocol):
@@ -55,6 +62,10 @@ class Gate(Protocol):
         """Look at tokens now, since one was just changed here. Blocks; what cannot be seen now is seen later."""
         ...
 
+    def counts(self) -> GateCounts:
+        """What metrics tell of the gate."""
+        ...
+
     def start(self) -> None:
         """Begin to follow changes of tokens and keys, and to write records."""
         ...
@@ -86,6 +97,9 @@ class OpenGate:
 
     def refresh(self) -> None:
         """Nothing is known."""
+
+    def counts(self) -> GateCounts:
+        return GateCounts(0, None)
 
     def start(self) -> None:
         """Nothing is followed."""
@@ -146,4 +160,4 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-__all__ = ["Gate", "OpenGate", "authorization_of", "challenge", "check_binding", "open_gate", "ways"]
+__all__ = ["Gate", "GateCounts", "OpenGate", "authorization_of", "challenge", "check_binding", "open_gate", "ways"]

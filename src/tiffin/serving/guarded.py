@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Set
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from tiffin import clock
 from tiffin.config import Config
@@ -15,6 +15,7 @@ from tiffin.errors import PermissionDenied, Unauthenticated
 from tiffin.refs import PROJECT_NAME
 from tiffin.registry.access import EVERY_PROJECT, Principal, Role
 from tiffin.serving.denials import bearer, denial, unauthenticated
+from tiffin.serving.gate import GateCounts
 from tiffin.serving.kept import KeptFile
 from tiffin.serving.oidc import WebTokens, open_web_tokens
 from tiffin.serving.recorder import Recorder
@@ -35,15 +36,6 @@ _PRUNE_SECONDS: Final = 3600.0
 _DAY: Final = 86_400 * 1_000_000
 
 
-class GateCounts(NamedTuple):
-    """What a gate has seen since it was made. ``age`` is in seconds, of what is known of tokens."""
-
-    unauthenticated: int
-    denied: int
-    dropped: int
-    age: float | None
-
-
 class GuardedGate:
     """Admits those whose token is known or whose web token is signed; see :class:`~tiffin.serving.gate.Gate`."""
 
@@ -61,8 +53,6 @@ class GuardedGate:
         self._retention = retention_days
         self._recorder = Recorder(source.add)
         self._pruned = 0.0
-        self._unauthenticated = 0
-        self._denied = 0
         self._writing = Ticker("audit", INTERVAL, self._write)
         self._tickers = [self._writing]
         self._following: Ticker | None = None
@@ -102,7 +92,6 @@ class GuardedGate:
     def require(self, principal: Principal, project: str, role: Role, *, action: str) -> None:
         if principal.allows(project, role):
             return
-        self._denied += 1
         error = denial(principal, project, role, action)
         self._record_denial(principal, project, action, error)
         raise error
@@ -130,9 +119,7 @@ class GuardedGate:
         self._source.close()
 
     def counts(self) -> GateCounts:
-        """What was denied so far, and how old is what is known."""
-        age = self._tokens.age if self._tokens is not None else 0.0
-        return GateCounts(self._unauthenticated, self._denied, self._recorder.dropped, age)
+        return GateCounts(self._recorder.dropped, self._tokens.age if self._tokens is not None else None)
 
     def _recalls(self) -> list[tuple[Ticker, Callable[[], None]]]:
         found: list[tuple[Ticker, Callable[[], None]]] = []
@@ -150,7 +137,6 @@ class GuardedGate:
         raise unauthenticated("invalid")
 
     def _refuse(self, name: str, error: Unauthenticated) -> None:
-        self._unauthenticated += 1
         self._recorder.deny(name, "", "authenticate", error.message)
 
     def _record_denial(self, principal: Principal, project: str, action: str, error: PermissionDenied) -> None:

@@ -238,6 +238,7 @@ class Online:
     def _open(self) -> None:
         self.gate.start()
         self.metrics.watch(self._facts)
+        self.metrics.follow(self.gate.counts)
         self.metrics.start()
         self.definitions.start()
 

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -45,6 +45,10 @@ class Metrics:
         shared = (
             Family(f"{prefix}_workers", "gauge", "Workers that run."),
             Family(f"{prefix}_auth_denied_total", "counter", "Requests that were denied.", ("reason",)),
+            Family(f"{prefix}_audit_dropped_total", "counter", "Denials that the audit log has no room for."),
+            Family(
+                f"{prefix}_access_age_seconds", "gauge", "Seconds since the known tokens were confirmed.", merge="max"
+            ),
             Family(f"{prefix}_store_errors_total", "counter", "Errors of stores and databases.", ("store", "code")),
             Family(f"{prefix}_limit_rejections_total", "counter", "Requests refused by a limit.", ("limit",)),
         )
@@ -55,12 +59,20 @@ class Metrics:
         self._started = time.time()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._gate: Callable[[], tuple[int, float | None]] | None = None
         named = folder or (Path(text) if (text := os.environ.get(FOLDER_VARIABLE)) else None)
         self._board = None if named is None else Board(named, self._families)
 
     def denied(self, reason: str) -> None:
         """Count a request that was denied: ``unauthenticated`` or ``permission``."""
         self._count("auth_denied_total", reason)
+
+    def follow(self, gate: Callable[[], tuple[int, float | None]]) -> None:
+        """Ask ``gate`` whenever somebody looks; it must not block.
+
+        It tells how many denials were not recorded, and the age of the tokens it knows, in seconds, None without any.
+        """
+        self._gate = gate
 
     def store_error(self, store: str, code: str) -> None:
         """Count an error of ``online`` or ``registry`` by the code of the error, such as ``unavailable``."""
@@ -105,6 +117,7 @@ class Metrics:
         with self._lock:
             self._collect()
             self._look_at_process()
+            self._look_at_gate()
             return {
                 name: {labels: values.copy() for labels, values in tally.series.items()}
                 for name, tally in self._tallies.items()
@@ -127,6 +140,14 @@ class Metrics:
         self._tallies["process_start_time_seconds"].set((), self._started)
         for generation, counts in enumerate(gc.get_stats()):
             self._tallies["python_gc_collections_total"].set((str(generation),), counts["collections"])
+
+    def _look_at_gate(self) -> None:
+        if self._gate is None:
+            return
+        dropped, age = self._gate()
+        self._tally("audit_dropped_total").set((), dropped)
+        if age is not None:
+            self._tally("access_age_seconds").set((), age)
 
     def _run(self) -> None:
         pause = INTERVAL
