@@ -25,7 +25,7 @@ from tiffin.definitions.feature_service import FeatureService
 from tiffin.testing.registry import driver, trips
 
 #: Requests that are made from one operation of the schema.
-EXAMPLES = 6
+EXAMPLES = 4
 
 
 def examples(count: int) -> settings:
@@ -119,7 +119,7 @@ documents = st.fixed_dictionaries(
 )
 
 
-@examples(150)
+@examples(100)
 @given(
     project=names,
     action=st.sampled_from(["apply", "plan"]),
@@ -136,7 +136,7 @@ def test_definitions_of_any_content_are_answered(
     )
 
 
-@examples(100)
+@examples(80)
 @given(
     name=names,
     end=st.sampled_from(["", "/history", "/diff", "/log", "/cancel", "/output", "/rollback", "/features"]),
@@ -194,7 +194,7 @@ streams = st.one_of(
 )
 
 
-@examples(150)
+@examples(80)
 @given(stream=streams)
 def test_bytes_of_any_kind_are_answered_or_refused(service: Service, stream: bytes) -> None:
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:

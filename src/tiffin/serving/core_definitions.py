@@ -152,6 +152,7 @@ def document(definition: Definition) -> Document:
 def changed(core: Core, plan: Plan, action: str) -> Changed:
     """The answer to a change, which is counted where it changed something."""
     if not plan.is_empty:
+        core.refresh()
         core.metrics.change(plan.project, action)
     return Changed(plan, plan.impact)
 

@@ -59,6 +59,7 @@ class Projects(Controller):
         """Make a project."""
         core.gate.require(caller, data.name, Role.WRITER, action="create project")
         core.registry.create_project(data.name, by=core.author(caller, data.by))
+        core.refresh()
         core.metrics.change(data.name, "create project")
         return Named(data.name)
 
@@ -68,5 +69,6 @@ class Projects(Controller):
     ) -> Named:
         """Make a project read-only and hide it from lists, for good."""
         core.registry.archive_project(project, by=core.author(caller, data.by if data is not None else ""))
+        core.refresh()
         core.metrics.change(project, "archive project")
         return Named(project)
