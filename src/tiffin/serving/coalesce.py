@@ -14,6 +14,7 @@ from typing import Final
 
 from tiffin.errors import TiffinError, Unavailable
 from tiffin.online.base import AsyncReadable, TableId
+from tiffin.serving.limits import OutOfTime
 
 Wanted = Sequence[tuple[TableId, Sequence[bytes]]]
 Values = list[list[bytes | None]]
@@ -122,4 +123,4 @@ class _Request:
             self.answer.set_exception(error)
 
     def give_up(self, timeout: float) -> None:
-        self.fail(Unavailable(f"The online store did not answer in {timeout:g} s.", hint="Try again in a moment."))
+        self.fail(OutOfTime(f"The online store did not answer in {timeout:g} s.", hint="Try again in a moment."))

@@ -13,6 +13,20 @@ class TooLarge(InvalidArgument):
     status = 413
 
 
+class TooMany(InvalidArgument):
+    """A request asks for more ``what`` than the service answers: ``rows`` or ``features``."""
+
+    code = "too_many"
+
+    def __init__(self, what: str, asked: int, limit: int) -> None:
+        super().__init__(
+            f"The request asks for {asked} {what}, the limit is {limit}.",
+            field="entities" if what == "rows" else what,
+            hint=f"Ask for them in several requests, or raise serving_max_{what}.",
+        )
+        self.what = what
+
+
 class MethodNotAllowed(InvalidArgument):
     """The route exists, but does not answer this method."""
 
@@ -29,6 +43,12 @@ class Busy(Unavailable):
 
     code = "busy"
     status = 429
+
+
+class OutOfTime(Unavailable):
+    """A request took longer than the service gives it."""
+
+    code = "out_of_time"
 
 
 class Limits:
@@ -53,22 +73,14 @@ class Limits:
             )
 
     def check_rows(self, rows: int) -> None:
-        """Raise InvalidArgument for a request of more rows than the service answers."""
+        """Raise TooMany for a request of more rows than the service answers."""
         if rows > self.rows:
-            raise InvalidArgument(
-                f"The request asks for {rows} rows, the limit is {self.rows}.",
-                field="entities",
-                hint="Ask for them in several requests, or raise serving_max_rows.",
-            )
+            raise TooMany("rows", rows, self.rows)
 
     def check_features(self, features: int) -> None:
-        """Raise InvalidArgument for a request of more features than the service answers."""
+        """Raise TooMany for a request of more features than the service answers."""
         if features > self.features:
-            raise InvalidArgument(
-                f"The request asks for {features} features, the limit is {self.features}.",
-                field="features",
-                hint="Ask for them in several requests, or raise serving_max_features.",
-            )
+            raise TooMany("features", features, self.features)
 
 
 class Places:

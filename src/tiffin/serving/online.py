@@ -35,7 +35,7 @@ from tiffin.refs import DEFAULT_PROJECT, check_project
 from tiffin.registry.access import EVERY_PROJECT, Principal, Role
 from tiffin.serving.definitions import Definitions
 from tiffin.serving.gate import OpenGate, authorization_of, open_gate
-from tiffin.serving.limits import Busy, Limits, MethodNotAllowed, Places, TooLarge
+from tiffin.serving.limits import Busy, Limits, MethodNotAllowed, OutOfTime, Places, TooLarge, TooMany
 from tiffin.serving.logs import REQUEST_ID_HEADER, AccessLog, begin_request
 from tiffin.serving.metrics.online import ServingFacts, ServingMetrics
 from tiffin.serving.online_http import Answer, Gone, Receive, Request, Scope, Send, error_answer, fault, told
@@ -74,6 +74,8 @@ ROUTES: Final[Mapping[str, Route]] = {
     "/ready": Route("ready", "GET", OPEN),
     "/metrics": Route("metrics", "GET", OPEN),
 }
+#: What metrics call the limit that refused a request.
+_LIMITS: Final = {TooLarge: "body", Busy: "load", OutOfTime: "time"}
 #: Collections of the youngest generation are this rare: a pause for one is what the slowest requests wait for.
 _GC: Final = (50_000, 50, 100)
 
@@ -181,10 +183,10 @@ class Online:
             self.metrics.denied("unauthenticated")
         elif isinstance(error, PermissionDenied):
             self.metrics.denied("permission")
-        elif isinstance(error, TooLarge):
-            self.metrics.limited("body")
-        elif isinstance(error, Busy):
-            self.metrics.limited("load")
+        elif isinstance(error, TooMany):
+            self.metrics.limited(error.what)
+        elif type(error) in _LIMITS:
+            self.metrics.limited(_LIMITS[type(error)])
 
     async def _health(self, request: Request, principal: Principal) -> Answer:
         del request, principal

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from io import BytesIO
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl
 
 import msgspec
-import polars as pl
 
 from tiffin.errors import InvalidArgument, InvalidData
-from tiffin.ingest.text import Given, Writing
+
+if TYPE_CHECKING:
+    from tiffin.ingest.text import Given
 
 
 class StreamPush(msgspec.Struct, forbid_unknown_fields=True):
@@ -27,6 +28,10 @@ class StreamPush(msgspec.Struct, forbid_unknown_fields=True):
 
     def rows(self, body: bytes) -> Given:
         """The rows of a body; InvalidData where it is no Arrow stream."""
+        import polars as pl
+
+        from tiffin.ingest.text import Given, Writing
+
         try:
             texts = msgspec.json.decode(self.texts, type=dict[str, Writing])
         except msgspec.DecodeError as error:

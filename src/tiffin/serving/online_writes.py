@@ -21,11 +21,11 @@ from tiffin.config import Config
 from tiffin.control import Control
 from tiffin.definitions.feature_table import FeatureTable
 from tiffin.definitions.schema import TableSchema
-from tiffin.errors import InvalidArgument, JobFailed, JobTimeout, NotFound, TiffinError, Unavailable
+from tiffin.errors import InvalidArgument, JobFailed, JobTimeout, NotFound, TiffinError
 from tiffin.registry.access import Principal, Role
 from tiffin.serving.definitions import Definitions
 from tiffin.serving.gate import Gate
-from tiffin.serving.limits import Busy, Limits, Places
+from tiffin.serving.limits import Busy, Limits, OutOfTime, Places
 from tiffin.serving.metrics.online import ServingMetrics
 from tiffin.serving.online_http import Answer, Request
 from tiffin.serving.wire import decoded
@@ -305,8 +305,8 @@ class _Deadline(Control):
         if time.monotonic() > self._end:
             raise self.error()
 
-    def error(self) -> Unavailable:
-        return Unavailable(
+    def error(self) -> OutOfTime:
+        return OutOfTime(
             f"The work did not end within {self._seconds:g} s and was given up.",
             hint="Send less at once, or raise serving_write_timeout.",
             retry_after=10.0,

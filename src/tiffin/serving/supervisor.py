@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from tiffin.errors import TiffinError
+from tiffin.serving.metrics.base import FOLDER_VARIABLE
 
 Work = Callable[[Sequence[socket.socket], Callable[[], None], int | None], int]
 """What a process does: its sockets, what to call when it answers, and the pipe whose end tells it to stop."""
@@ -43,7 +45,7 @@ class Supervisor:
     """Runs ``work`` in a process for every socket.
 
     Sockets stay open here while their worker is started again, so that connections wait and are not refused. Workers
-    end when this process does, however it ends.
+    end when this process does, however it ends. What they count they put together in a folder that is removed at last.
     """
 
     def __init__(
@@ -63,8 +65,11 @@ class Supervisor:
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._kill)
         try:
-            return self._run()
+            with tempfile.TemporaryDirectory(prefix="tiffin-metrics-") as folder:
+                os.environ[FOLDER_VARIABLE] = folder
+                return self._run()
         finally:
+            os.environ.pop(FOLDER_VARIABLE, None)
             signal.setitimer(signal.ITIMER_REAL, 0)
             for each, handler in before.items():
                 signal.signal(each, handler)
