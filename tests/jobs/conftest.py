@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from tests.registry.places import PostgresPlace
 from tiffin.control import Control
 from tiffin.jobs.base import IngestionJob
 from tiffin.jobs.local import LocalLauncher
@@ -52,9 +53,12 @@ def record(job_id: str = "j", *tables: str) -> JobRecord:
     )
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[sa.Engine]:
-    engine = open_database(f"sqlite:///{tmp_path}/registry.db")
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
+    if request.param == "sqlite":
+        engine = open_database(f"sqlite:///{tmp_path}/registry.db")
+    else:
+        engine = open_database(PostgresPlace(request.getfixturevalue("postgres")).url)
     yield engine
     engine.dispose()
 

@@ -61,7 +61,9 @@ def test_failure_keeps_the_cause_here_and_its_words_elsewhere(start: Start, stor
         raise cause
 
     job = start(fail)
-    with pytest.raises(JobFailed, match=r"materialisation of t \(job j\) failed: Column 'x' is missing\. Add it\.") as caught:
+    with pytest.raises(
+        JobFailed, match=r"materialisation of t \(job j\) failed: Column 'x' is missing\. Add it\."
+    ) as caught:
         job.wait(5)
     assert caught.value.__cause__ is cause
     assert (caught.value.field, caught.value.hint) == ("x", "Add it.")
@@ -337,3 +339,15 @@ def test_a_forked_child_runs_jobs_of_its_own(
     assert parents.get_status() is JobStatus.IN_PROGRESS
     work.release.set()
     parents.wait(5)
+
+
+def test_words_that_no_database_holds_are_recorded_as_escapes(start: Start, store: JobStore) -> None:
+    def fail(control: Control) -> Outcome:
+        control.log("half \ud800 and \0")
+        raise InvalidData("The value 'a\0b' has a NUL.")
+
+    job = start(fail)
+    with pytest.raises(JobFailed):
+        job.wait(5)
+    assert "a\\x00b" in store.get("j").error
+    assert [line for _, line in store.log("j")][0] == "half \\ud800 and \\x00"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from copy import deepcopy
 from typing import Any
 
@@ -220,9 +218,3 @@ def content_of(definition: Any) -> Any:
         return {"type": definition.value_type.name, "text": definition.description}
     columns = {feature.name: feature.dtype.name for feature in definition.features}
     return {"entities": sorted(definition.entities), "features": columns, "text": definition.description}
-
-
-def stored(path: str) -> list[tuple[Any, ...]]:
-    """Every revision in a file, read with nothing but sqlite3."""
-    with closing(sqlite3.connect(path)) as raw:
-        return raw.execute("select project, kind, name, revision, action from revisions order by 1, 2, 3, 4").fetchall()

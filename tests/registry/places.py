@@ -22,6 +22,10 @@ class Place(Protocol):
         """The rows of a query whose columns have names of their own."""
         ...
 
+    def empty(self) -> Place:
+        """One with nothing in it; what this one held may be gone."""
+        ...
+
 
 class SqlitePlace:
     """A file, read with nothing but sqlite3."""
@@ -33,6 +37,9 @@ class SqlitePlace:
     def rows(self, query: str) -> Rows:
         with closing(sqlite3.connect(self.path)) as raw:
             return raw.execute(query).fetchall()
+
+    def empty(self) -> SqlitePlace:
+        return SqlitePlace(self.path.with_name(f"another {self.path.name}"))
 
 
 class PostgresPlace:
@@ -52,6 +59,9 @@ class PostgresPlace:
     def rows(self, query: str) -> Rows:
         found = self.sql(f"SELECT coalesce(json_agg(q), '[]') FROM ({query}) AS q")
         return [tuple(row.values()) for row in json.loads(found)]
+
+    def empty(self) -> PostgresPlace:
+        return PostgresPlace(self.server)
 
     def sql(self, statement: str) -> str:
         return self.server.sql(statement, self.name)
