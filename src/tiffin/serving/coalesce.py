@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from tiffin.errors import TiffinError, Unavailable
@@ -66,12 +67,14 @@ class Coalescer:
         if requests:
             flight = asyncio.get_running_loop().create_task(self._fly(requests))
             self._flights.add(flight)
-            flight.add_done_callback(self._land)
+            flight.add_done_callback(partial(self._land, requests))
 
-    def _land(self, flight: asyncio.Task[None]) -> None:
+    def _land(self, requests: list[_Request], flight: asyncio.Task[None]) -> None:
         self._flights.discard(flight)
-        if not flight.cancelled():
-            flight.result()
+        fault = asyncio.CancelledError() if flight.cancelled() else flight.exception()
+        if fault is not None:
+            for request in requests:
+                request.fail(fault)
         if self._waiting and not self._scheduled:
             self._depart()
 
@@ -84,10 +87,6 @@ class Coalescer:
                 request.fail(error)
         except TiffinError as error:
             await self._apart(requests, error)
-        except BaseException:
-            for request in requests:
-                request.answer.cancel()
-            raise
         else:
             start = 0
             for request in requests:
@@ -118,7 +117,7 @@ class _Request:
         if not self.answer.done():
             self.answer.set_result(values)
 
-    def fail(self, error: TiffinError) -> None:
+    def fail(self, error: BaseException) -> None:
         if not self.answer.done():
             self.answer.set_exception(error)
 
