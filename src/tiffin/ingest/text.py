@@ -8,13 +8,16 @@ refuses its row. Columns that only expressions read get the type that their valu
 from __future__ import annotations
 
 import gzip
+from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from typing import IO, Any, Final, Literal, NamedTuple
 
 import msgspec
 import polars as pl
 
+from tiffin import clock
 from tiffin.coerce import Coercion, coercion
 from tiffin.definitions.schema import TableSchema
 from tiffin.errors import InvalidData
@@ -174,6 +177,9 @@ def json_columns(columns: Mapping[str, list[Any]], table: TableSchema) -> Given:
         dtype = declared.get(name)
         if dtype is not None and dtype.element in {ValueType.FLOAT, ValueType.DOUBLE}:
             values = [_number(value) for value in values]
+        elif dtype in _TEXT_LISTS:
+            read = partial(_TEXT_LISTS[dtype], name)
+            values = [[read(item) for item in value] if isinstance(value, list) else value for value in values]
         column = None if _is_nested(values) else _json_column(name, values)
         if column is None:
             column = pl.Series(name, [_encoded(value) for value in values], pl.String)
@@ -188,6 +194,23 @@ def _number(value: Any) -> Any:
     if isinstance(value, list):
         return [_NOT_JSON.get(item, item) if isinstance(item, str) else item for item in value]
     return _NOT_JSON.get(value, value) if isinstance(value, str) else value
+
+
+def _bytes(name: str, text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    try:
+        return b64decode(text, validate=True)
+    except ValueError as error:
+        raise InvalidData(f"Column {name!r} holds {text!r}, which is no base64: {error}.", field=name) from None
+
+
+def _time(name: str, text: Any) -> Any:
+    return clock.to_datetime(clock.to_micros(text, field=name)) if isinstance(text, str) else text
+
+
+#: How the texts in lists are read that JSON has no values for.
+_TEXT_LISTS: Final = {ValueType.BYTES_LIST: _bytes, ValueType.UNIX_TIMESTAMP_LIST: _time}
 
 
 def _is_nested(values: list[Any]) -> bool:

@@ -137,5 +137,6 @@ def _feast_class(error: TiffinError) -> str:
 _FEAST_MISSING: Final = {
     "project": "ProjectNotFoundException",
     "feature_service": "FeatureServiceNotFoundException",
+    "push_source_name": "PushSourceNotFoundException",
 }
 _FEAST_STATUS: Final = {401: "FeastPermissionError", 403: "FeastPermissionError"}

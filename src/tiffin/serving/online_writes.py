@@ -104,7 +104,7 @@ class Writes:
         self._limits = limits
         self._project = project
         self._room = Places(limits.writes, Busy, "pushes and materialisations")
-        self._threads = ThreadPoolExecutor(limits.writes, thread_name_prefix="tiffin-write")
+        self._threads = ThreadPoolExecutor(max(1, limits.writes), thread_name_prefix="tiffin-write")
 
     async def push(self, request: Request, principal: Principal) -> Answer:
         """Rows for one table, into the stores that the request names."""

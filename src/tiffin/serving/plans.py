@@ -9,7 +9,7 @@ import msgspec
 
 from tiffin.definitions.feature_service import FeatureService
 from tiffin.definitions.schema import Selection
-from tiffin.errors import InvalidReference, Unavailable
+from tiffin.errors import InvalidReference, NotFound, Unavailable
 from tiffin.online.base import AsyncReadable, OnlineStore
 from tiffin.online.read import ReadPlan
 from tiffin.reader import resolve
@@ -153,7 +153,11 @@ class Plans:
     def _refs(self, snapshot: Snapshot, asked: Asked) -> FeatureService | list[str]:
         project, features, service = asked
         if service:
-            return snapshot.peek(FeatureService, service, project)
+            try:
+                return snapshot.peek(FeatureService, service, project)
+            except NotFound as error:
+                field = "feature_service" if error.field == "name" else error.field
+                raise NotFound(error.message, field=field, hint=error.hint) from None
         if not features:
             raise InvalidReference(
                 "The request names neither features nor a feature service.",
