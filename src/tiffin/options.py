@@ -106,7 +106,7 @@ _TABLE: Final = (
     Option("serving_max_writes", "integer", "4", "pushes and materialisations that one worker does at once"),
     Option("serving_timeout", "number", "10", "seconds within which an online request is answered or given up"),
     Option("serving_write_timeout", "number", "600", "seconds after which a push or materialisation is given up"),
-    Option("core_timeout", "number", "60", "seconds within which the registry service answers a request or gives it up"),
+    Option("core_timeout", "number", "60", "seconds within which the registry service answers a request or gives up"),
     Option("serving_head_timeout", "number", "10", "seconds within which the head of a request must arrive"),
     Option("serving_keep_alive", "number", "75", "seconds for which a service keeps a quiet connection open"),
     Option("serving_grace", "number", "30", "seconds that a stopping service gives to the requests it has received"),

@@ -23,7 +23,7 @@ def run(size: int, seed: int) -> str:
         service.start()
         try:
             for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-                ask_all(service, mode, size)
+                ask_all(service, mode, size, seed=seed)
             assert "Traceback" not in service.log
         finally:
             service.kill()

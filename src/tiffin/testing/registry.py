@@ -341,6 +341,16 @@ class RegistrySuite(Behind):
         with pytest.raises(FailedPrecondition, match="default"):
             registry.archive_project("default")
 
+    def test_objects_are_listed_by_label_and_features_found_by_words(self, registry: Any) -> None:
+        registry.apply([driver(labels={"team": "a"}), driver(name="other"), trips(description="daily")])
+        registry.apply([driver(), trips(name="rides")], "rides")
+        assert [each.name for each in registry.objects(Entity)] == ["driver_id", "other"]
+        assert registry.objects(Entity, labels={"team": "a"}) == [driver(labels={"team": "a"})]
+        assert [str(each.ref) for each in registry.search("rate")] == ["default/trips:rate", "rides/rides:rate"]
+        assert [each.name for each in registry.search("daily count", "default")] == ["count"]
+        registry.archive_project("rides")
+        assert [each.project for each in registry.search("rate")] == ["default"]
+
     def test_a_table_cannot_begin_to_use_an_entity_that_goes(
         self, store: RegistryStore, connect: Callable[[], Any]
     ) -> None:
