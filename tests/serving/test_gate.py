@@ -265,19 +265,21 @@ def test_tokens_are_not_trusted_for_ever_where_that_is_asked_for(realm: Realm) -
         gate.close()
 
 
-def forged(path: Path, about: str = "realm") -> str:
+def forged(kept: KeptFile, about: str = "realm") -> str:
     """A file that admits a token of whoever wrote it; the token."""
     from tiffin.registry.tokens import digest
 
     text = "tiffin_0123456789ab_" + "0" * 64
     token = {"id": "0123456789ab", "name": "eve", "hash": digest(text), "roles": {"*": "admin"}, "expires": None}
-    KeptFile(path, about).save({"version": 1, "tokens": [token], "confirmed": 1e18})
+    writer = KeptFile(kept.path, about)
+    writer.save({"version": 1, "tokens": [token], "confirmed": 1e18})
+    writer.path.replace(kept.path)
     return text
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
 def test_what_others_may_write_is_not_believed(realm: Realm, kept: KeptFile, mode: int) -> None:
-    text = forged(kept.path)
+    text = forged(kept)
     kept.path.chmod(mode)
     tokens = KnownTokens(realm, kept)
     tokens.recall()
@@ -286,7 +288,7 @@ def test_what_others_may_write_is_not_believed(realm: Realm, kept: KeptFile, mod
 
 
 def test_what_another_registry_said_is_not_believed(realm: Realm, kept: KeptFile) -> None:
-    text = forged(kept.path, about="another")
+    text = forged(kept, about="another")
     tokens = KnownTokens(realm, kept)
     tokens.recall()
     with pytest.raises(Unavailable):
@@ -294,7 +296,7 @@ def test_what_another_registry_said_is_not_believed(realm: Realm, kept: KeptFile
 
 
 def test_a_time_from_the_future_is_not_believed(realm: Realm, kept: KeptFile) -> None:
-    forged(kept.path)
+    forged(kept)
     tokens = KnownTokens(realm, kept, max_age=0.2)
     tokens.recall()
     assert (tokens.age or 0) < 1

@@ -133,8 +133,7 @@ def test_a_service_whose_own_token_does_not_suffice_admits_nobody(realm: Realm, 
     gate = gate_of(realm, opened, small)
     with pytest.raises(Unavailable):
         gate.admit(f"Bearer {text}")
-    kept = realm.folder / "online" / "home" / "access" / "tokens.json"
-    assert not kept.exists()
+    assert not list((realm.folder / "online").rglob("tokens-*.json"))
 
 
 TABLE = FeatureTable("trips", ["driver_id"], [Feature("fare", ValueType.DOUBLE)])
@@ -195,10 +194,32 @@ def test_no_secret_is_found_anywhere(realm: Realm, tmp_path: Path) -> None:
     ]
     assert found == []
     assert not [secret for secret in secrets if secret in "\n".join(said).encode()]
-    names = {path.name for path in tmp_path.rglob("*") if path.is_file()}
-    assert {"service.log", "registry.db", "tokens.json", "core.snapshot"} <= names
+    names = {path.name.partition("-")[0] for path in tmp_path.rglob("*") if path.is_file()}
+    assert {"service.log", "registry.db", "tokens", "core.snapshot"} <= names
     assert len(online.log) > 0
 
 
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
+
+
+def test_every_worker_refuses_a_revoked_token(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'registry.db'}"
+    engine = open_database(url)
+    store = TokenStore(engine)
+    token, text = store.create("ci", read_grants(["rides=reader"]), by="test")
+    service = Service("tiffin.serving.core:create_app", tmp_path, {"registry": url, "auth": "tokens"}, workers=2)
+    service.start()
+
+    def statuses() -> set[int]:
+        return {service.request("GET", "/api/v1/whoami", headers=bearer(text)).status_code for _ in range(12)}
+
+    try:
+        until(lambda: statuses() == {200}, 5)
+        store.revoke(token.id, by="test")
+        until(lambda: statuses() == {401}, 5)
+        time.sleep(0.5)
+        assert statuses() == {401}
+    finally:
+        service.stop()
+        engine.dispose()

@@ -344,7 +344,7 @@ def test_keys_are_kept_while_the_issuer_is_away_and_over_a_restart(tmp_path: Pat
         again = KeySet(issuer.url, "", kept)
         again.recall()
         assert again.find("rsa", "RS256") is not None
-        other = KeySet("https://other.example", "", KeptFile(kept.path, "https://other.example"))
+        other = KeySet("https://other.example", "", KeptFile(tmp_path / "keys.json", "https://other.example"))
         other.recall()
         assert not other.is_known
     finally:

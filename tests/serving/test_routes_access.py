@@ -85,9 +85,11 @@ class World:
             rows = {name: sorted(map(repr, raw.execute(f"SELECT * FROM {name}"))) for name in names}
         del rows["audit"]
         files = [path for path in self.home.rglob("*") if path.is_file() and path.suffix not in {".db", ".snapshot"}]
-        skipped = {"lock.mdb", "registry.db-wal", "registry.db-shm", "tokens.json"}
+        skipped = {"lock.mdb", "registry.db-wal", "registry.db-shm"}  # and what the services keep of tokens
         return rows | {
-            str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.name not in skipped
+            str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in files
+            if path.name not in skipped and path.parent.name != "access"
         }
 
 

@@ -25,12 +25,13 @@ class _Kept(msgspec.Struct, frozen=True):
 class KeptFile:
     """One JSON document on disk, replaced atomically. It decides who is admitted, so it is not taken from others.
 
-    ``about`` names whom it was learnt from: what another registry or issuer said once has no say here.
+    ``about`` names whom it was learnt from: what another registry or issuer said once has no say here. Each has a file
+    of its own, so that services which share a home do not take each other's.
     """
 
     def __init__(self, path: Path, about: str) -> None:
-        self.path = path
         self._about = hashlib.sha256(about.encode()).hexdigest()
+        self.path = path.with_stem(f"{path.stem}-{self._about[:12]}")
 
     def load(self) -> Any | None:
         """The document, None where there is none that can be trusted."""
