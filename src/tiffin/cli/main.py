@@ -52,7 +52,11 @@ COMMANDS: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
         ("token", "tiffin.cli.token:app", "Tokens with which callers show the services who they are."),
         ("audit", "tiffin.cli.audit:app", "Who changed what, and who was denied."),
         ("config", "tiffin.cli.config:app", "Options, and where each came from."),
-        ("version", "tiffin.cli.version:app", "Versions of Tiffin and of what it stands on."),
+        (
+            "version",
+            "tiffin.cli.version:app",
+            "Versions of Tiffin, of what it stands on, and of the services that the options name.",
+        ),
     ),
 }
 
