@@ -104,13 +104,23 @@ class Metrics:
 
         Milliseconds with thousands of features: a server calls it in a thread.
         """
-        states = [self.state()]
-        if self._board is not None:
-            self._board.write(states[0])
-            states += self._board.others()
+        state = self.state()
+        states = [state, *self._others(state)]
         content_type = chosen_format(accept)
         families = {family.name: family for family in self._families}
         return exposed(self._families, merged(states, families), content_type), content_type
+
+    def _others(self, mine: State) -> list[State]:
+        """What other workers counted; nothing, with a warning, where their folder cannot be used."""
+        board = self._board
+        if board is None:
+            return []
+        try:
+            board.write(mine)
+            return board.others()
+        except StorageError as error:
+            _log.warning("metrics are of this worker alone: %s", error)
+            return []
 
     def state(self) -> State:
         """What this process has counted so far."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,7 @@ class Board:
     def __init__(self, folder: Path, families: Collection[Family]) -> None:
         self._folder = folder
         self._families = {family.name: family for family in families}
+        self._writing = threading.Lock()  # a scrape and the timer may write at once
         self.worker = f"{os.getpid()}-{secrets.token_hex(4)}"
         with self._turn():
             self._lock = os.open(folder / f"{self.worker}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -47,14 +49,20 @@ class Board:
 
     def write(self, state: State) -> None:
         """Put down this worker's whole state."""
-        self._replace(self.worker, _Page(state))
+        with self._writing:
+            self._replace(self.worker, _Page(state))
 
     def others(self) -> list[State]:
         """The states of all other workers, and of those that ended."""
         with self._turn():
-            retired = self._retire()
-            names = [path.stem for path in self._folder.glob("*.state")]
-            pages = [self._read(name) for name in names if name not in {self.worker, _RETIRED}]
+            try:
+                retired = self._retire()
+                names = [path.stem for path in self._folder.glob("*.state")]
+                pages = [self._read(name) for name in names if name not in {self.worker, _RETIRED}]
+            except StorageError:
+                raise
+            except OSError as error:
+                raise _unusable(self._folder, error) from error
         return [retired.state, *(page.state for page in pages)]
 
     def close(self) -> None:
