@@ -10,6 +10,9 @@ import yaml
 
 from tests.cli.conftest import Tiffin
 from tests.cli.test_apply import edit
+from tiffin.registry.database import make_engine, writing
+from tiffin.registry.migrate import migrate
+from tiffin.registry.tables import SCHEMA_VERSION
 
 
 @pytest.fixture
@@ -125,6 +128,36 @@ def test_a_file_that_is_no_dump_is_refused(applied: Path, tiffin: Tiffin, tmp_pa
     assert tiffin("registry", "load", "missing", "--json", code=1).error["code"] == "storage_error"
 
 
-def test_migrate_tells_the_schema(applied: Path, tiffin: Tiffin) -> None:
-    assert tiffin("registry", "migrate", "--json").json["schema"] == "0001"
-    assert "schema 0001" in tiffin("registry", "migrate").out
+def test_migrate_tells_from_which_schema_to_which(applied: Path, tiffin: Tiffin, tmp_path: Path) -> None:
+    current = {"from": SCHEMA_VERSION, "schema": SCHEMA_VERSION, "needed": SCHEMA_VERSION, "up_to_date": True}
+    assert tiffin("registry", "migrate", "--json").json == current
+    assert "nothing to do" in tiffin("registry", "migrate", "--check").out
+    fresh = ("--home", str(tmp_path / "fresh"))
+    assert "no schema yet" in tiffin("registry", "migrate", "--check", *fresh, code=1).out
+    assert not (tmp_path / "fresh").exists()
+    assert tiffin("registry", "migrate", "--json", *fresh).json == current | {"from": None}
+
+
+def test_where_migration_is_forbidden_only_migrate_does_it(
+    tiffin: Tiffin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIFFIN_REGISTRY_AUTO_MIGRATE", "false")
+    fresh = ("--home", str(tmp_path / "fresh"))
+    assert "tiffin registry migrate" in tiffin("entities", "list", *fresh, code=1).err
+    engine = make_engine(f"sqlite:///{tmp_path}/fresh/registry.db")
+    (tmp_path / "fresh").mkdir(exist_ok=True)
+    with writing(engine) as connection:
+        migrate(connection, to="0001")
+    engine.dispose()
+    told = tiffin("registry", "migrate", "--check", "--json", *fresh, code=1).json
+    assert (told["schema"], told["needed"], told["up_to_date"]) == ("0001", SCHEMA_VERSION, False)
+    assert "schema 0001" in tiffin("entities", "list", *fresh, code=1).err
+    assert "it had schema 0001" in tiffin("registry", "migrate", *fresh).out
+    assert tiffin("entities", "list", "--json", *fresh).json == []
+
+
+def test_the_schema_of_a_service_is_migrated_where_the_service_is(
+    tiffin: Tiffin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIFFIN_CORE_URL", "http://127.0.0.1:1")
+    assert "where the service runs" in tiffin("registry", "migrate", code=1).err

@@ -350,4 +350,4 @@ def test_words_that_no_database_holds_are_recorded_as_escapes(start: Start, stor
     with pytest.raises(JobFailed):
         job.wait(5)
     assert "a\\x00b" in store.get("j").error
-    assert [line for _, line in store.log("j")][0] == "half \\ud800 and \\x00"
+    assert next(line for _, line in store.log("j")) == "half \\ud800 and \\x00"
