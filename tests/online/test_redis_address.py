@@ -42,9 +42,14 @@ from tiffin.online.redis_address import Address, parse, uri_of
         ),
         ("redis+sentinel://a/mine", Address(kind="sentinel", hosts=(("a", 26379),), service="mine")),
         (
-            "rediss://h?ssl_ca_certs=/a%20b.pem&ssl_verify=false&timeout=0.25&prefix=team-1",
+            "rediss://h?ssl_ca_certs=/etc%2Fpasswd&ssl_verify=false&timeout=0.25&prefix=team-1",
             Address(
-                hosts=(("h", 6379),), tls=True, ssl_ca_certs="/a b.pem", ssl_verify=False, timeout=0.25, prefix="team-1"
+                hosts=(("h", 6379),),
+                tls=True,
+                ssl_ca_certs="/etc/passwd",
+                ssl_verify=False,
+                timeout=0.25,
+                prefix="team-1",
             ),
         ),
     ],

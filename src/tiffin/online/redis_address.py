@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -136,6 +137,9 @@ def _checked(uri: str, found: dict[str, Any], *, tls: bool) -> Address:
         raise _unusable(uri, "a cluster has database 0 only")
     if not _PREFIX.fullmatch(address.prefix):
         raise _unusable(uri, "its prefix must be of letters, digits and _ . : - only, and no longer than 64")
+    for file in (address.ssl_ca_certs, address.ssl_certfile, address.ssl_keyfile):
+        if file and not Path(file).is_file():
+            raise _unusable(uri, f"there is no file {file}")
     if not address.timeout > 0 or address.database < 0:
         raise _unusable(uri, "timeout must be greater than 0, db at least 0")
     return address
@@ -147,7 +151,7 @@ def _hosts(text: str, port: int) -> tuple[tuple[str, int], ...]:
 
 
 def _host(text: str, port: int) -> tuple[str, int]:
-    match = re.fullmatch(r"(?:\[([^\]]+)\]|([^:\[\]]+))(?::(\d{1,5}))?", text)
+    match = re.fullmatch(r"(?:\[([^\]]+)\]|([^:\[\]\s@]+))(?::(\d{1,5}))?", text)
     if match is None or int(match[3] or port) > 65535:
         raise InvalidConfig(f"{text!r} is not host:port.", field="online_store", hint=_HINT)
     return match[1] or match[2], int(match[3] or port)

@@ -19,8 +19,8 @@ Values = list[bytes | None]
 
 #: Keys of one MGET: a longer one would keep others waiting.
 READ_KEYS: Final = 500
-#: How often a key is followed from node to node.
-HOPS: Final = 5
+#: How often keys that have moved are asked for where they are now.
+HOPS: Final = 4
 
 
 class AsyncReader:
@@ -145,49 +145,54 @@ class ClusterReader(LoopReader):
         self._mapping = asyncio.Lock()
 
     async def read(self, keys: Sequence[bytes]) -> Values:
-        if self._stale:
-            await self._map()
-        lanes: dict[Host, list[int]] = {}
-        for position, key in enumerate(keys):
-            host = self._slots[key_slot(key)]
-            if host is None:
-                raise exceptions.ClusterDownError("CLUSTERDOWN a slot is not covered")
-            lanes.setdefault(host, []).append(position)
-        # All nodes are asked before any is waited for.
-        wires = [await self._wire(host) for host in lanes]
-        asked = [
-            wire.ask([(b"GET", keys[position]) for position in positions])
-            for wire, positions in zip(wires, lanes.values(), strict=True)
-        ]
         found: list[Any] = [None] * len(keys)
-        for answers, positions in zip(await asyncio.gather(*asked), lanes.values(), strict=True):
-            for position, answer in zip(positions, answers, strict=True):
-                found[position] = answer
+        left: Sequence[int] = range(len(keys))
+        for _ in range(HOPS):
+            await self._ask(keys, left, found)
+            left = [position for position in left if _has_moved(found[position])]
+            if not left:
+                break
+            self._stale = True
         for position, answer in enumerate(found):
             if isinstance(answer, exceptions.ResponseError):
-                found[position] = await self._follow(keys[position], answer)
+                found[position] = await self._ask_there(keys[position], answer)
         return found
 
     async def refresh(self) -> None:
         self._stale = True
 
-    async def _follow(self, key: bytes, answer: Any) -> bytes | None:
-        """The value of a key that is elsewhere by now, or on its way there."""
-        for _ in range(HOPS):
-            if not isinstance(answer, exceptions.ResponseError):
-                value: bytes | None = answer
-                return value
-            code, _, rest = str(answer).partition(" ")
-            if code not in {"MOVED", "ASK"}:
-                raise answer
-            name, _, port = rest.rpartition(" ")[2].rpartition(":")
-            wire = await self._wire((name, int(port)))
-            if code == "MOVED":
-                self._stale = True
-                [answer] = await wire.ask([(b"GET", key)])
-            else:
-                _, answer = await wire.ask([ASKING, (b"GET", key)])
-        raise exceptions.ClusterDownError("CLUSTERDOWN a key moves faster than it can be followed")
+    async def _ask(self, keys: Sequence[bytes], positions: Sequence[int], found: list[Any]) -> None:
+        """Put what the nodes answer for the keys at some positions there."""
+        if self._stale:
+            await self._map()
+        lanes: dict[Host, list[int]] = {}
+        for position in positions:
+            host = self._slots[key_slot(keys[position])]
+            if host is None:
+                raise exceptions.ClusterDownError("CLUSTERDOWN a slot is not covered")
+            lanes.setdefault(host, []).append(position)
+        wires = [await self._wire(host) for host in lanes]
+        # All nodes are asked before any is waited for.
+        asked = [
+            wire.ask([(b"GET", keys[position]) for position in those])
+            for wire, those in zip(wires, lanes.values(), strict=True)
+        ]
+        for answers, those in zip(await asyncio.gather(*asked), lanes.values(), strict=True):
+            for position, answer in zip(those, answers, strict=True):
+                found[position] = answer
+
+    async def _ask_there(self, key: bytes, answer: exceptions.ResponseError) -> bytes | None:
+        """The value from the node that a key is on its way to; other error answers are raised."""
+        code, _, rest = str(answer).partition(" ")
+        if code != "ASK":
+            raise answer
+        name, _, port = rest.rpartition(" ")[2].rpartition(":")
+        wire = await self._wire((name, int(port)))
+        _, value = await wire.ask([ASKING, (b"GET", key)])
+        if isinstance(value, exceptions.ResponseError):
+            raise value
+        found: bytes | None = value
+        return found
 
     async def _map(self) -> None:
         """Learn which node has which slot, from the first that answers."""
@@ -217,6 +222,10 @@ class ClusterReader(LoopReader):
         for host in [host for host in self._wires if host not in known]:
             with contextlib.suppress(KeyError):
                 self._wires.pop(host).close()
+
+
+def _has_moved(answer: Any) -> bool:
+    return isinstance(answer, exceptions.ResponseError) and str(answer).startswith("MOVED ")
 
 
 def _checked(answers: list[Any]) -> list[Any]:

@@ -51,7 +51,7 @@ def translate(error: BaseException, address: Address) -> TiffinError:
             return _tls(cause, address)
         if isinstance(cause, exceptions.TimeoutError | TimeoutError):
             return _away(address, f"did not answer in {address.timeout:g} s")
-        if isinstance(cause, _AUTHENTICATION):
+        if isinstance(cause, _AUTHENTICATION) or "without any password" in str(cause):
             return _credentials(address)
     for cause in chain:
         for code in [getattr(cause, "status_code", None), *_CODE.findall(str(cause))]:
@@ -84,10 +84,12 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _away(address: Address, what: str) -> Unavailable:
-    hint = "Is it running, and is this its address? Try again later."
-    if not address.tls:
-        hint = "Is it running, is this its address, and does it speak TLS (then write rediss://)? Try again later."
-    return Unavailable(f"Redis at {address} {what}.", field="online_store", hint=hint)
+    other = "does it speak TLS (else write redis://)" if address.tls else "does it speak no TLS (else write rediss://)"
+    return Unavailable(
+        f"Redis at {address} {what}.",
+        field="online_store",
+        hint=f"Is it running, is this its address, and {other}? Try again later.",
+    )
 
 
 def _credentials(address: Address) -> Unavailable:

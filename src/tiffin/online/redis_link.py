@@ -14,12 +14,11 @@ from typing import Any, Final, Protocol
 import redis
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import AskError, MovedError, NoScriptError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from tiffin.online.redis_address import Address
-from tiffin.online.redis_errors import MOVING
 from tiffin.online.redis_scripts import ENSURE, REPLACE, WRITE
 
 Command = tuple[bytes, tuple[Any, ...]]
@@ -35,6 +34,8 @@ GROUP_BYTES: Final = 64 << 10
 GROUP_COMMANDS: Final = 200
 #: Keys of one MGET: a longer one would keep others waiting.
 READ_KEYS: Final = 500
+#: How often commands whose keys have moved are sent to where they are now.
+HOPS: Final = 4
 #: How many keys a step of SCAN looks at.
 SCAN_KEYS: Final = 1000
 
@@ -184,29 +185,49 @@ class ClusterLink:
         return self._opened
 
     def run(self, commands: Sequence[Command]) -> list[Any]:
-        cluster = self._cluster
-        lanes = self._lanes(cluster, [key for key, _ in commands])
         answers: list[Any] = [None] * len(commands)
-        with ExitStack() as stack:
-            work = [
-                (stack.enter_context(_borrowed(pool)), [commands[position][1] for position in positions])
-                for pool, positions in lanes
-            ]
-            for (_, positions), found in zip(lanes, _exchange(work), strict=True):
-                for position, answer in zip(positions, found, strict=True):
-                    answers[position] = answer
+        left: Sequence[int] = range(len(commands))
+        for _ in range(HOPS):
+            self._ask(commands, left, answers)
+            # Of one key all commands are moved or none, so they stay in their order.
+            left = [position for position in left if isinstance(answers[position], MovedError)]
+            if not left:
+                break
+            # Once for all of them: the driver would do so after every few.
+            self.refresh()
         for position, answer in enumerate(answers):
-            if isinstance(answer, MOVING):
-                answers[position] = _follow(cluster, commands[position][1])
+            if isinstance(answer, AskError) and not isinstance(answer, MovedError):
+                answers[position] = self._ask_there(answer, commands[position][1])
         _raise_first(answers)
         return answers
 
-    def _lanes(self, cluster: redis.RedisCluster, keys: Sequence[bytes]) -> list[tuple[Any, list[int]]]:
-        """The pools of the nodes that have these keys, each with the keys' positions."""
+    def _ask(self, commands: Sequence[Command], positions: Sequence[int], answers: list[Any]) -> None:
+        """Put the answers of the commands at some positions there, from the nodes that should have them."""
+        lanes = self._lanes(self._cluster, [(position, commands[position][0]) for position in positions])
+        with ExitStack() as stack:
+            work = [
+                (stack.enter_context(_borrowed(pool)), [commands[position][1] for position in those])
+                for pool, those in lanes
+            ]
+            for (_, those), found in zip(lanes, _exchange(work), strict=True):
+                for position, answer in zip(those, found, strict=True):
+                    answers[position] = answer
+
+    def _ask_there(self, asked: AskError, command: tuple[Any, ...]) -> Any:
+        """The answer of the node that a key is on its way to."""
+        node = self._cluster.get_node(host=asked.host, port=asked.port)
+        if node is None:
+            return asked
+        with _borrowed(self._cluster.get_redis_connection(node).connection_pool) as connection:
+            [(_, answer)] = _exchange([(connection, [(b"ASKING",), _in_full(command)])])
+        return answer
+
+    def _lanes(self, cluster: redis.RedisCluster, keys: Sequence[tuple[int, bytes]]) -> list[tuple[Any, list[int]]]:
+        """The pools of the nodes that have these keys, each with the keys' positions, which are given with them."""
         manager = cluster.nodes_manager
         pools: dict[int, Any] = {}
         lanes: dict[int, tuple[Any, list[int]]] = {}
-        for position, key in enumerate(keys):
+        for position, key in keys:
             slot = key_slot(key)
             pool = pools.get(slot)
             if pool is None:
@@ -243,17 +264,6 @@ class ClusterLink:
     def close(self) -> None:
         if self._opened is not None:
             self._opened.close()
-
-
-def _follow(cluster: redis.RedisCluster, command: tuple[Any, ...]) -> Any:
-    """The answer of a command whose key has moved or is moving: the driver follows it."""
-    name, *rest = command
-    try:
-        return cluster.execute_command(name.decode(), *rest)
-    except NoScriptError:
-        return cluster.execute_command("EVAL", *_in_full(command)[1:])
-    except ResponseError as error:
-        return error
 
 
 def _in_full(command: tuple[Any, ...]) -> tuple[Any, ...]:
