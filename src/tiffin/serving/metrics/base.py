@@ -124,14 +124,23 @@ class Metrics:
 
     def state(self) -> State:
         """What this process has counted so far."""
+        gauges = self._asked()  # before the lock, which those who are asked may wait for
         with self._lock:
+            for name, value in gauges.items():
+                self._tally(name).set((), value)
             self._collect()
             self._look_at_process()
-            self._look_at_gate()
             return {
                 name: {labels: values.copy() for labels, values in tally.series.items()}
                 for name, tally in self._tallies.items()
             }
+
+    def _asked(self) -> dict[str, float]:
+        """What others know, by the name of its metric; called without the lock."""
+        if self._gate is None:
+            return {}
+        dropped, age = self._gate()
+        return {"audit_dropped_total": dropped} | ({} if age is None else {"access_age_seconds": age})
 
     def _collect(self) -> None:
         """Bring what is kept elsewhere into the tallies; called with the lock held."""
@@ -150,14 +159,6 @@ class Metrics:
         self._tallies["process_start_time_seconds"].set((), self._started)
         for generation, counts in enumerate(gc.get_stats()):
             self._tallies["python_gc_collections_total"].set((str(generation),), counts["collections"])
-
-    def _look_at_gate(self) -> None:
-        if self._gate is None:
-            return
-        dropped, age = self._gate()
-        self._tally("audit_dropped_total").set((), dropped)
-        if age is not None:
-            self._tally("access_age_seconds").set((), age)
 
     def _run(self) -> None:
         pause = INTERVAL

@@ -55,7 +55,7 @@ class CoreMetrics(Metrics):
         self._latency = self._tally("request_latency_seconds")
 
     def watch(self, facts: Callable[[], CoreFacts]) -> None:
-        """Ask ``facts`` whenever somebody looks; it must not block."""
+        """Ask ``facts`` whenever somebody looks; it must neither block nor fail."""
         self._facts = facts
 
     def request(self, method: str, status: int, seconds: float, service: str = "core") -> None:
@@ -71,11 +71,14 @@ class CoreMetrics(Metrics):
         """Count a token ``created`` or ``revoked``."""
         self._count("tokens_total", action)
 
-    def _collect(self) -> None:
+    def _asked(self) -> dict[str, float]:
+        found = super()._asked()
         if self._facts is None:
-            return
+            return found
         facts = self._facts()
-        self._tally("feature_set_total").set((), facts.tables)
-        self._tally("store_total").set((), facts.stores)
-        self._tally("registry_version").set((), facts.version)
-        self._tally("snapshot_age_seconds").set((), max(0, clock.now() - facts.updated) / 1_000_000)
+        return found | {
+            "feature_set_total": facts.tables,
+            "store_total": facts.stores,
+            "registry_version": facts.version,
+            "snapshot_age_seconds": max(0, clock.now() - facts.updated) / 1_000_000,
+        }

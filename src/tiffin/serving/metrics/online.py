@@ -20,6 +20,8 @@ from tiffin.serving.metrics.tally import Family
 _PREFIX: Final = "tiffin_serving"
 _FEATURE: Final = ("project", "feature_name")
 _FEATURES: Final = 100_000
+#: Plans beyond those in use whose counts may wait.
+_CELLS: Final = 512
 
 _FAMILIES: Final = (
     Family(
@@ -107,13 +109,14 @@ class ServingMetrics(Metrics):
     def __init__(self, folder: Path | None = None) -> None:
         super().__init__(_PREFIX, _FAMILIES, folder)
         self._cells: list[tuple[weakref.ref[PlanCounts], Cell]] = []
+        self._room = _CELLS
         self._facts: Callable[[], ServingFacts] | None = None
         self._latency = self._tally("request_latency_seconds")
         self._requests = self._tally("request_count")
         self._batches = self._tally("coalesced_requests")
 
     def watch(self, facts: Callable[[], ServingFacts]) -> None:
-        """Ask ``facts`` whenever somebody looks; it must not block."""
+        """Ask ``facts`` whenever somebody looks; it must neither block nor fail."""
         self._facts = facts
 
     def plan(self, project: str, names: Sequence[str]) -> PlanCounts:
@@ -125,6 +128,8 @@ class ServingMetrics(Metrics):
         cell = Cell(project, names)
         counts = PlanCounts(cell)
         with self._lock:
+            if len(self._cells) >= self._room:
+                self._collect()  # plans come and go although nobody looks
             self._cells.append((weakref.ref(counts), cell))
         return counts
 
@@ -153,6 +158,18 @@ class ServingMetrics(Metrics):
         with self._lock:
             self._tally("pushed_rows_total").add((project,), rows)
 
+    def _asked(self) -> dict[str, float]:
+        found = super()._asked()
+        if self._facts is None:
+            return found
+        facts = self._facts()
+        return found | {
+            "cache_last_updated": facts.updated // 1_000,
+            "snapshot_age_seconds": max(0, clock.now() - facts.updated) / 1_000_000,
+            "registry_version": facts.version,
+            "feature_table_count": facts.tables,
+        }
+
     def _collect(self) -> None:
         living = []
         for reference, cell in self._cells:
@@ -163,8 +180,7 @@ class ServingMetrics(Metrics):
             if alive:
                 living.append((reference, cell))
         self._cells = living
-        if self._facts is not None:
-            self._look(self._facts())
+        self._room = 2 * len(living) + _CELLS
 
     def _collect_cell(self, cell: Cell) -> None:
         project = (cell.project,)
@@ -176,9 +192,3 @@ class ServingMetrics(Metrics):
             self._tally("not_found_feature_count"),
             self._tally("stale_feature_count"),
         )
-
-    def _look(self, facts: ServingFacts) -> None:
-        self._tally("cache_last_updated").set((), facts.updated // 1_000)
-        self._tally("snapshot_age_seconds").set((), max(0, clock.now() - facts.updated) / 1_000_000)
-        self._tally("registry_version").set((), facts.version)
-        self._tally("feature_table_count").set((), facts.tables)
