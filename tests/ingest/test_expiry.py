@@ -44,16 +44,12 @@ def counted(monkeypatch: pytest.MonkeyPatch, store: object) -> list[int]:
 
 def test_an_incremental_run_removes_what_has_expired(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     now = clock.now()
-    ground.ingest(rows((1, now - 10 * SECOND - GRACE - 1, 1), (2, now - 10 * SECOND - GRACE + 60 * SECOND, 2)))
-    now_is(monkeypatch, now)
-    run(ground)
-    assert list(ground.stored()) == [2]
-    now_is(monkeypatch, now + SWEEP_EVERY - 1)
-    run(ground)
-    assert list(ground.stored()) == [2]
-    now_is(monkeypatch, now + SWEEP_EVERY)
-    run(ground)
-    assert ground.stored() == {}
+    expiring = now - 10 * SECOND - GRACE
+    ground.ingest(rows((1, expiring - 1, 1), (2, expiring + SWEEP_EVERY, 2), (3, expiring + 2 * SWEEP_EVERY - 1, 3)))
+    for later, held in ((0, [1, 2, 3]), (SWEEP_EVERY - 1, [1, 2, 3]), (SWEEP_EVERY, [2, 3]), (2 * SWEEP_EVERY, [])):
+        now_is(monkeypatch, now + later)
+        run(ground)
+        assert sorted(ground.stored()) == held
 
 
 def test_a_table_without_max_age_keeps_its_rows(ground: Ground) -> None:

@@ -1,7 +1,8 @@
 """Expiry: rows past max age and grace leave stores that do not forget by themselves (semantics, section 4).
 
 A look at all rows that may expire is not free, so there is one an hour at most, whoever materialises: its instant is a
-mark of the store itself, which one of several processes claims.
+mark of the store itself, which one of several processes claims. The first run of a store only begins the hour: whoever
+tries Tiffin with an old history finds its rows as they were written, and reads that they are outside of max age.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def sweep_if_due(store: OnlineStore, control: Control) -> int:
     mark = now.to_bytes(8, "big")
     if last is None:
         store.write_mark(_SWEPT, mark)
-    elif not store.replace_mark(_SWEPT, last, mark):
+        return 0
+    if not store.replace_mark(_SWEPT, last, mark):
         return 0
     swept = store.sweep(now)
     if swept:
