@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,6 +62,11 @@ class RedisCluster:
         command = [redis_program("redis-cli"), "--cluster", "create", *addresses, "--cluster-replicas", "0"]
         done = subprocess.run([*command, "--cluster-yes"], capture_output=True, text=True, check=False)
         assert "All 16384 slots covered" in done.stdout, done.stdout + done.stderr
+        deadline = time.monotonic() + 30
+        # Each node learns of the others a moment later, and refuses all work until then.
+        while not all("cluster_state:ok" in node.cli("CLUSTER", "INFO") for node in self.nodes):
+            assert time.monotonic() < deadline, "the cluster did not become ready"
+            time.sleep(0.05)
 
 
 def _cluster_port() -> int:
