@@ -28,15 +28,17 @@ _request_id: ContextVar[str] = ContextVar("tiffin_request_id", default="")
 
 _HIDDEN: Final = "****"
 #: Without one of these words a text has nothing to hide, which is quickly seen.
-_SUSPECT: Final = re.compile(r"://|bearer|basic|auth|pass|secret|token|key", re.IGNORECASE)
+_SUSPECT: Final = re.compile(r"://|bearer|basic|auth|pass|secret|token|key|tiffin_", re.IGNORECASE)
 _SHORTEST: Final = len("token=x")
-#: Each pattern keeps its first group.
+#: Each pattern keeps its first group. None looks far ahead, so that a long text takes no long time.
 _SECRETS: Final = (
-    re.compile(r"(://[^:/@\s]*:)[^\s]*(?=@)"),  # passwords of URLs, which may hold any sign
-    re.compile(r"(\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]+", re.IGNORECASE),
+    re.compile(r"(://[^:/@\s]{0,256}:)\S{0,256}(?=@)"),  # passwords of URLs, which may hold any sign
+    re.compile(r"(\b(?:bearer|basic)\s{1,8})[A-Za-z0-9._~+/=-]+", re.IGNORECASE),
+    re.compile(r"(\btiffin_[0-9a-f]{1,12}_)[0-9a-f]{16,}"),  # tokens of the services
     re.compile(
-        r"(\b\w*(?:authorization|password|passwd|secret|token|api_?key|access_key)\b[\"']?\s*[:=]\s*[\"']?)"
-        r"(?!\*{4})(?:(?:bearer|basic)\s+)?[^\s\"',;&)}\]]+",
+        r"(\b\w{0,64}(?:authorization|password|passwd|secret|token|api_?key|access_key)\b"
+        r"(?:[\"']\s{0,8}[:=,]|\s{0,8}[:=])\s{0,8}b?[\"']?)"
+        r"(?!\*{4})(?:(?:bearer|basic)\s{1,8})?[^\s\"',;&)}\]]+",
         re.IGNORECASE,
     ),
 )
