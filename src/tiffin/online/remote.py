@@ -18,12 +18,12 @@ import numpy as np
 from tiffin import clock
 from tiffin.definitions.feature_service import FeatureService
 from tiffin.definitions.schema import Column
-from tiffin.errors import InvalidArgument, InvalidReference, TiffinError
+from tiffin.errors import InvalidArgument, InvalidReference, NotFound, TiffinError, Unavailable
 from tiffin.online.keys import Coercion, is_null
 from tiffin.online.read import NOW_FIELD, Columns, OnlineColumns, Rows, Status
 from tiffin.online.response import OnlineResponse
 from tiffin.refs import FeatureRef
-from tiffin.remote.answers import JSON, Answer, Service, read_as
+from tiffin.remote.answers import JSON, Answer, Service, read_as, strange
 from tiffin.types import ValueType
 
 if TYPE_CHECKING:
@@ -52,12 +52,9 @@ class EntityColumn(msgspec.Struct):
     values: list[Any]
 
 
-class FeatureColumn(msgspec.Struct):
+class FeatureColumn(EntityColumn):
     """One feature of every row; instants are UTC microseconds, None where nothing was found."""
 
-    name: str
-    type: str
-    values: list[Any]
     statuses: list[Status]
     event_timestamps: list[int | None]
 
@@ -74,6 +71,29 @@ class OnlineAnswer(msgspec.Struct):
     metadata: AnswerMetadata
     entities: list[EntityColumn]
     features: list[FeatureColumn]
+
+    @property
+    def shape(self) -> list[tuple[str, str]]:
+        """The names and types of its columns."""
+        return [(column.name, column.type) for column in self._columns]
+
+    @property
+    def _columns(self) -> list[EntityColumn]:
+        return [*self.entities, *self.features]
+
+    def decode(self) -> None:
+        """Turn values into what their types have; ValueError where the columns are not what they claim to be."""
+        columns: list[list[Any]] = []
+        for column in self._columns:
+            dtype = ValueType.__members__.get(column.type)
+            if dtype is None:
+                raise ValueError(column.type)
+            column.values = _decoded(dtype, column.values)
+            columns.append(column.values)
+        for feature in self.features:
+            columns += (feature.statuses, feature.event_timestamps)
+        if any(len(column) != self.metadata.rows for column in columns):
+            raise ValueError(self.metadata.rows)
 
 
 class Question:
@@ -116,24 +136,22 @@ class Question:
     def answered(self, answers: Sequence[OnlineAnswer]) -> OnlineColumns:
         """The answers to all bodies as one; InvalidArgument where a value is not of its entity's type."""
         first = answers[0]
+        if any(answer.shape != first.shape for answer in answers):
+            raise Unavailable("The definitions changed while the rows were read.", hint="Try again.")
         types = {column.name: ValueType[column.type] for column in first.entities}
         entities: dict[str, Sequence[Any]] = {
             name: Coercion(Column(name, dtype, name)).column(self._given[name])
             if name in self._given
-            else _decoded(dtype, [value for answer in answers for value in _entity(answer, name)])
-            for name, dtype in types.items()
+            else _joined(answer.entities[place].values for answer in answers)
+            for place, (name, dtype) in enumerate(types.items())
         }
-        dtypes = tuple(ValueType[column.type] for column in first.features)
         features = list(zip(*(answer.features for answer in answers), strict=True))
         return OnlineColumns(
             entities=entities,
             entity_types=types,
             names=tuple(column.name for column in first.features),
-            dtypes=dtypes,
-            values=[
-                _decoded(dtype, _joined(part.values for part in parts))
-                for dtype, parts in zip(dtypes, features, strict=True)
-            ],
+            dtypes=tuple(ValueType[column.type] for column in first.features),
+            values=[_joined(part.values for part in parts) for parts in features],
             statuses=[_joined(part.statuses for part in parts) for parts in features],
             event_times=[_joined(part.event_timestamps for part in parts) for parts in features],
             rows=sum(answer.metadata.rows for answer in answers),
@@ -147,6 +165,8 @@ class Question:
                 field=error.field,
                 hint="Put it in brackets.",
             )
+        if isinstance(error, NotFound) and error.field == "feature_service":
+            error.field = "name"  # as where no service is between
         return error
 
     def _take_rows(self, rows: Sequence[Any]) -> None:
@@ -214,9 +234,13 @@ class AsyncRemoteReader:
 
 def _read(service: Service, answer: Answer, question: Question) -> OnlineAnswer:
     try:
-        return read_as(service, answer, OnlineAnswer)
-    except InvalidArgument as error:
+        found = read_as(service, answer, OnlineAnswer)
+        found.decode()
+    except (InvalidArgument, NotFound) as error:
         raise question.objection(error) from None
+    except ValueError as error:
+        raise strange(service, answer) from error
+    return found
 
 
 def _asked(refs: Refs) -> dict[str, Any]:
@@ -259,10 +283,6 @@ def _plain(value: Any) -> Any:
     return repr(value)
 
 
-def _entity(answer: OnlineAnswer, name: str) -> list[Any]:
-    return next(column.values for column in answer.entities if column.name == name)
-
-
 def _joined(parts: Iterable[list[Any]]) -> list[Any]:
     first, *rest = parts
     return [*first, *(item for part in rest for item in part)] if rest else first
@@ -272,9 +292,9 @@ def _decoded(dtype: ValueType, values: list[Any]) -> list[Any]:
     """A column as its type has it: JSON has neither bytes nor all floats."""
     one: Callable[[str], Any]
     if dtype in _BYTES:
-        one = base64.b64decode
+        one = _bytes
     elif dtype in _FLOATS and not _FINITE.issuperset(map(type, values)):
-        one = _SPECIAL_FLOATS.__getitem__
+        one = _special
     else:
         return values
     if dtype.is_list:
@@ -284,3 +304,13 @@ def _decoded(dtype: ValueType, values: list[Any]) -> list[Any]:
 
 def _restored(one: Callable[[str], Any], value: Any) -> Any:
     return one(value) if type(value) is str else value
+
+
+def _bytes(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)
+
+
+def _special(text: str) -> float:
+    if text not in _SPECIAL_FLOATS:
+        raise ValueError(text)
+    return _SPECIAL_FLOATS[text]
