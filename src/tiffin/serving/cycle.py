@@ -6,6 +6,8 @@ are written together, so that neither side of the connection is woken twice. All
 
 from __future__ import annotations
 
+import types
+from collections.abc import Coroutine, Generator
 from typing import Any, Final
 
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
@@ -74,3 +76,34 @@ class Cycle(RequestResponseCycle):
             self.transport.close()
         self.on_response()
         return True
+
+
+def begun(running: Coroutine[Any, Any, None]) -> Coroutine[Any, Any, None] | None:
+    """Run a coroutine up to its first wait, at once; what has to be awaited for the rest, None where it is done.
+
+    Python 3.12 calls this an eager task. Until its first wait the coroutine is in no task: it must not ask for one.
+    """
+    try:
+        waiting = running.send(None)
+    except StopIteration:
+        return None
+    return _rest(running, waiting)
+
+
+async def _rest(running: Coroutine[Any, Any, None], waiting: Any) -> None:
+    await _resumed(running, waiting)
+
+
+@types.coroutine
+def _resumed(running: Coroutine[Any, Any, None], waiting: Any) -> Generator[Any, Any, None]:
+    """Wait for what a coroutine waits for, hand it what came of that, and so on."""
+    while True:
+        try:
+            try:
+                came = yield waiting
+            except BaseException as error:  # noqa: BLE001  (a cancellation is the coroutine's own to deal with)
+                waiting = running.throw(error)
+            else:
+                waiting = running.send(came)
+        except StopIteration:
+            return

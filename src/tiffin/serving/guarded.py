@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Set
 from typing import TYPE_CHECKING, Final
@@ -85,8 +84,7 @@ class GuardedGate:
             if asked is None:
                 raise
         # What several requests wait for at once must not be cancelled by the first that has waited long enough.
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(asked)), _KEY_PATIENCE)
+        await asyncio.wait((asyncio.wrap_future(asked),), timeout=_KEY_PATIENCE)
         return self.admit(authorization)
 
     def require(self, principal: Principal, project: str, role: Role, *, action: str) -> None:

@@ -102,11 +102,16 @@ class Online:
         self.definitions = Definitions(self.workspace, self.workspace.home / "serving" / _snapshot_name(config))
         project = check_project(config.get("project", DEFAULT_PROJECT))
         plans = Plans(self.definitions, self.workspace.places, self.gate, self.metrics, self._limits)
-        reads = Reads(plans, self.metrics, self._limits, project)
-        self._writes = Writes(config, self.workspace, self.definitions, self.gate, self.metrics, self._limits, project)
-        self._room = Places(self._limits.requests, Busy, "requests")
-        self._access = AccessLog(config.getfloat("access_log") if config.exists("access_log") else 0.0)
         self._tracing = open_tracing("tiffin-online", config.get("trace_endpoint"), config.getfloat("trace_share"))
+        # Spans live in the context of a task, from their beginning to their end.
+        self.eager = not self._tracing.is_on
+        reads = Reads(plans, self.metrics, self._limits, project, self._tracing)
+        self._writes = Writes(config, self.workspace, self.definitions, self.gate, self.metrics, self._limits, project)
+        #: Requests are begun as they arrive, outside of a task: most are answered before they would have got one. The
+        #: spans of a trace, though, must begin and end in one context.
+        self.eager = not self._tracing.is_on
+        self._room = Places(self._limits.requests, Busy, "requests")
+        self._access = AccessLog.of(config, 0.0)
         self._handlers: dict[str, Handler] = {
             "features_online": reads.online,
             "get_online_features": reads.feast,

@@ -23,6 +23,7 @@ from tiffin.serving.limits import Limits
 from tiffin.serving.metrics.online import ServingMetrics
 from tiffin.serving.online_http import Answer, Request
 from tiffin.serving.plans import Plans, ServedPlan
+from tiffin.serving.tracing import Tracing
 from tiffin.serving.wire import decoded
 
 #: The media type of an answer as an Arrow IPC stream.
@@ -58,8 +59,11 @@ _feast = msgspec.json.Decoder(FeastRequest)
 class Reads:
     """Answers requests for features. Used from one event loop."""
 
-    def __init__(self, plans: Plans, metrics: ServingMetrics, limits: Limits, project: str) -> None:
+    def __init__(
+        self, plans: Plans, metrics: ServingMetrics, limits: Limits, project: str, tracing: Tracing | None = None
+    ) -> None:
         self._plans = plans
+        self._tracing = tracing or Tracing.off()
         self._metrics = metrics
         self._limits = limits
         self._project = project
@@ -101,15 +105,17 @@ class Reads:
             entities = _with_bytes(entities, plan.byte_keys)
         pending = plan.read.begin(entities)  # type: ignore[arg-type]  # dicts are mappings
         try:
-            if plan.remote is None:
-                read = plan.store.read
-                values = [read(table, keys) for table, keys in pending.wanted]
-            else:
-                values = await self._coalesced(plan.remote).read(pending.wanted)
-            columns = pending.attempt(values)
-            if columns is None:
-                await self._learn(plan)
-                columns = await asyncio.to_thread(pending.finish, values)
+            with self._tracing.storage_retrieval(_rows(entities), len(plan.read.names)):
+                if plan.remote is None:
+                    read = plan.store.read
+                    values = [read(table, keys) for table, keys in pending.wanted]
+                else:
+                    values = await self._coalesced(plan.remote).read(pending.wanted)
+            with self._tracing.post_processing():
+                columns = pending.attempt(values)
+                if columns is None:
+                    await self._learn(plan)
+                    columns = await asyncio.to_thread(pending.finish, values)
         except TiffinError as error:
             self._metrics.store_error("online", error.code)
             raise

@@ -214,10 +214,10 @@ class Writes:
         self._room.enter()
         running = loop.run_in_executor(self._threads, contextvars.copy_context().run, work, deadline)
         running.add_done_callback(self._left)
-        try:
-            await asyncio.wait_for(asyncio.shield(running), self._limits.write_time + 1)
-        except TimeoutError:
-            raise deadline.error() from None
+        done, _ = await asyncio.wait((running,), timeout=self._limits.write_time + 1)
+        if not done:
+            raise deadline.error()
+        running.result()
         return answer
 
     def _left(self, running: asyncio.Future[None]) -> None:

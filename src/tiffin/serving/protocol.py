@@ -13,10 +13,10 @@ from urllib.parse import unquote
 import httptools
 import msgspec
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from tiffin.serving.cycle import Cycle
+from tiffin.serving.cycle import Cycle, begun
 
 #: Bytes that the request line and headers of a request may have.
 HEAD_BYTES: Final = 64 << 10
@@ -58,6 +58,9 @@ class Protocol(HttpToolsProtocol):
         self._head = 0
         #: Our half is closed; what still arrives is not looked at.
         self._ended = False
+        # Whether the application may run outside of a task, and whether one waits for the body of its request.
+        self._eager = getattr(self.app, "eager", False)
+        self._unbegun = False
 
     # What arrives
 
@@ -69,6 +72,8 @@ class Protocol(HttpToolsProtocol):
                 self._part, self._since, self._head = "head", self.loop.time(), 0
             self._head += len(data)
         super().data_received(data)
+        if self._unbegun:
+            self._begin(self.cycle)
         if self._part == "head" and self._head > HEAD_BYTES:
             self._refuse(431, "head_too_large", f"The head of a request may have {HEAD_BYTES} bytes.")
 
@@ -93,7 +98,7 @@ class Protocol(HttpToolsProtocol):
             on_response=self.on_response_complete,
         )
         if before is None or before.response_complete:  # type: ignore[redundant-expr]  # None before the first
-            self._start_asgi_task(self.cycle, self.app)
+            self._unbegun = True  # the body has most often come along
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
@@ -110,6 +115,20 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._part, self._since, self._head = "", self.loop.time(), 0
         super().on_message_complete()
+        if self._unbegun:
+            self._begin(self.cycle)
+
+    def _begin(self, cycle: RequestResponseCycle) -> None:
+        """Have the application answer a request."""
+        self._unbegun = False
+        if self.transport.is_closing():
+            return  # a request behind one after which the connection was to end
+        if not self._eager:
+            self._start_asgi_task(cycle, self.app)
+        elif (rest := begun(cycle.run_asgi(self.app))) is not None:
+            task = self.loop.create_task(rest)
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
 
     def handle_websocket_upgrade(self) -> None:
         self.send_400_response("")
@@ -148,8 +167,7 @@ class Protocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self._since = self.loop.time()
         if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
+            self._begin(self.pipeline.pop()[0])
 
     @property
     def _idle(self) -> bool:
