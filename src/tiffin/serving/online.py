@@ -103,8 +103,6 @@ class Online:
         project = check_project(config.get("project", DEFAULT_PROJECT))
         plans = Plans(self.definitions, self.workspace.places, self.gate, self.metrics, self._limits)
         self._tracing = open_tracing("tiffin-online", config.get("trace_endpoint"), config.getfloat("trace_share"))
-        # Spans live in the context of a task, from their beginning to their end.
-        self.eager = not self._tracing.is_on
         reads = Reads(plans, self.metrics, self._limits, project, self._tracing)
         self._writes = Writes(config, self.workspace, self.definitions, self.gate, self.metrics, self._limits, project)
         #: Requests are begun as they arrive, outside of a task: most are answered before they would have got one. The
