@@ -155,7 +155,9 @@ def _is_cluster(address: Address) -> InvalidConfig:
 
 
 def _says(what: str) -> _Make:
-    return lambda address: _away(address, what)
+    return lambda address: Unavailable(
+        f"Redis at {address} {what}.", field="online_store", hint="Try again later, and look at its log if it stays so."
+    )
 
 
 _BY_CODE: Final[dict[str, _Make]] = {
