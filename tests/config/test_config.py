@@ -204,6 +204,10 @@ def test_secrets_are_hidden(here: Path) -> None:
     assert "project = 'rides' (argument)" in text
     assert str(Config()) == "every option has its default"
     assert shown(OPTIONS["registry"], "postgresql://u:secret@h/db") == "postgresql://u:****@h/db"
+    assert shown(OPTIONS["registry"], "postgresql://u:se/c@ret@h/db") == "postgresql://u:****@h/db"
+    assert shown(OPTIONS["registry"], "postgresql://h/d?user=u&password=s&x=y") == (
+        "postgresql://h/d?user=u&password=****&x=y"
+    )
     assert shown(OPTIONS["registry"], "sqlite:////a/b") == "sqlite:////a/b"
 
 
