@@ -440,3 +440,14 @@ def test_gauges_of_workers_are_put_together_as_each_says() -> None:
 def test_bounds_of_feast() -> None:
     assert ROW_BOUNDS == (1, 2, 5, 10, 20, 50, 100, 200)
     assert base.INTERVAL == 1.0
+
+
+@pytest.mark.parametrize("metrics", [ServingMetrics(), CoreMetrics()])
+def test_every_metric_is_documented_with_its_labels(metrics: ServingMetrics | CoreMetrics) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    for family in metrics._families:
+        names = (family.name, family.name.removeprefix(metrics._prefix))
+        (line,) = [line for line in page.splitlines() if line.startswith("|") and any(f"`{n}`" in line for n in names)]
+        if not family.name.startswith(("process", "python")):
+            described = ", ".join(family.labels)
+            assert f"| {family.kind}{': ' if described else ''}{described} |" in line
