@@ -241,4 +241,5 @@ def shown(option: Option, text: str) -> str:
     """A value as it may be printed: secrets and the passwords inside URLs are hidden."""
     if option.secret and text:
         return "****"
-    return re.sub(r"(://[^:/@\s]*:)[^@/\s]+@", r"\1****@", text)
+    text = re.sub(r"(://[^:/@\s]*:)\S+@", r"\1****@", text)  # a password may hold any sign
+    return re.sub(r"([?&][^=&\s]*(?:password|secret|token)=)[^&\s]+", r"\1****", text, flags=re.IGNORECASE)
