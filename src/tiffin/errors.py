@@ -289,8 +289,10 @@ def _by_code() -> dict[str, type[TiffinError]]:
     waiting = [TiffinError]
     while waiting:
         kind = waiting.pop()
-        found[kind.code] = kind
-        waiting.extend(kind.__subclasses__())
+        # Kinds of other modules are those of this tree with something added, under the same code.
+        if kind.__module__ == __name__:
+            found[kind.code] = kind
+            waiting.extend(kind.__subclasses__())
     return found
 
 
