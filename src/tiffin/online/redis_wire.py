@@ -1,8 +1,8 @@
 """Wire: one connection of an event loop to one Redis, shared by all that ask in that loop.
 
-Requests go out the moment they are made and answers come back in their order, so many waiters need one connection and
-no turn. That, and not building a task and a stream a request as the driver's asyncio client does, is why reads have a
-client of their own: it answers in a third of the time (see ``docs/benchmarks.md``).
+What is asked in one turn of the loop goes out together and answers come back in their order, so many waiters need one
+connection and no turn. That is why reads have a client of their own: the driver's asyncio client takes a connection, a
+task and a system call or two for each request, which costs several times as much.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Wire(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(protocolError=exceptions.InvalidResponse, replyError=exceptions.ResponseError)
         self._waiting: deque[_Waiting] = deque()
+        self._unsent: list[bytes] = []
         self._alarm: asyncio.TimerHandle | None = None
         self._transport: Any = None
         self.lost: Exception | None = None
@@ -62,7 +63,9 @@ class Wire(asyncio.Protocol):
         self._waiting.append(waiting)
         if self._alarm is None:
             self._alarm = self._loop.call_at(waiting.deadline, self._ring)
-        self._transport.write(b"".join(map(_pack, commands)))
+        if not self._unsent:
+            self._loop.call_soon(self._send)
+        self._unsent += map(_pack, commands)
         return future
 
     def close(self) -> None:
@@ -88,6 +91,12 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lose(exceptions.ConnectionError(f"the connection was lost: {exc}" if exc else "the server closed it"))
+
+    def _send(self) -> None:
+        """Send what was asked in this turn of the loop at once: a system call each would cost more than all else."""
+        unsent, self._unsent = self._unsent, []
+        if self.lost is None:
+            self._transport.write(b"".join(unsent))
 
     def _ring(self) -> None:
         """The deadline of what was the oldest request has come."""
