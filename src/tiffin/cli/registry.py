@@ -79,7 +79,7 @@ def dump(
     """Write all projects with every revision of every object, one JSON text a line."""
     from tiffin.registry import transfer
 
-    lines = transfer.dump(session.registry.store)
+    lines = transfer.dump(session.registry_store)
     if file == "-":
         _write(lines, sys.stdout)
         return
@@ -94,7 +94,7 @@ def load(session: Session, file: Annotated[Path, typer.Argument(metavar="FILE", 
 
     try:
         with file.open(encoding="utf-8") as lines:
-            count = transfer.load(session.registry.store, lines)
+            count = transfer.load(session.registry_store, lines)
     except OSError as error:
         raise StorageError(f"{file} cannot be read: {error.strerror}.", field="file") from error
     except UnicodeDecodeError as error:
