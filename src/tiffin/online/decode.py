@@ -49,8 +49,24 @@ class Decoder:
         scalars = [slot.field for slot in slots if slot is not None and slot.blob is None]
         # Where all is there and nothing varies in width, the unpacked fields are the columns.
         self._plain = scalars if len(scalars) == len(slots) else None
+        self._in_order = self._plain == list(range(2, len(slots) + 2))
         #: Whether values of this layout hold every wanted feature.
         self.complete = None not in slots
+
+    def row(self, value: bytes) -> tuple[int, tuple[Any, ...]] | None:
+        """Event time and values of one row; None where anything in it is null, or not all that is wanted are scalars.
+
+        CorruptData where bytes are cut short.
+        """
+        if self._plain is None:
+            return None
+        try:
+            fields = self._unpack(value)
+        except struct.error as error:
+            raise _cut_short(error) from error
+        if fields[1] != self._no_nulls:
+            return None
+        return fields[0] - BIAS, fields[2:] if self._in_order else tuple([fields[field] for field in self._plain])
 
     def columns(self, values: Sequence[bytes]) -> tuple[list[int], list[Column | None], list[list[int]] | None]:
         """Event times, a column a wanted feature (None where absent), and the rows in which each is null.
@@ -61,9 +77,7 @@ class Decoder:
         try:
             return self._columns(values)
         except (struct.error, UnicodeDecodeError) as error:
-            raise CorruptData(
-                f"A value of the online store cannot be read: {error}.", hint="Materialize the table again."
-            ) from error
+            raise _cut_short(error) from error
 
     def _columns(self, values: Sequence[bytes]) -> tuple[list[int], list[Column | None], list[list[int]] | None]:
         fields = list(zip(*map(self._unpack, values), strict=True))
@@ -88,6 +102,10 @@ class Decoder:
         starts = fields[slot.start] if slot.start >= 0 else (0,) * len(values)
         rows = zip(values, starts, fields[slot.field], strict=True)
         return [blob(value[base + start : base + end]) for value, start, end in rows]
+
+
+def _cut_short(error: Exception) -> CorruptData:
+    return CorruptData(f"A value of the online store cannot be read: {error}.", hint="Materialize the table again.")
 
 
 def _null_rows(slot: _Slot | None, bitmaps: Sequence[bytes]) -> list[int]:

@@ -39,18 +39,19 @@ class Coercion:
         self._convert = _CONVERSIONS[entity.dtype]
         # Values of exactly this Python type need no more than a check of range.
         self._plain = {_PLAIN.get(entity.dtype)}
-        self._limit = _LIMITS.get(entity.dtype)
+        #: Integers are at least minus this, and below it; None for other types.
+        self.limit = _LIMITS.get(entity.dtype)
 
     def column(self, values: Sequence[Any]) -> list[Any]:
         """Values in the entity's type, timestamps as UTC microseconds, None for nulls.
 
         InvalidArgument names the first that does not fit.
         """
-        if len(values) == 1 and type(values[0]) is int and self._limit is not None:
-            if -self._limit <= values[0] < self._limit:
+        if len(values) == 1 and type(values[0]) is int and self.limit is not None:
+            if -self.limit <= values[0] < self.limit:
                 return [values[0]]
         elif set(map(type, values)) == self._plain:
-            limit = self._limit
+            limit = self.limit
             if limit is None or (-limit <= min(values) and max(values) < limit):
                 return list(values)
         return [self.one(value) for value in values]
@@ -146,6 +147,10 @@ class KeyEncoder:
         self.names = tuple(column.name for column in ordered)
         self._signature = key_signature(keys)
         self._parts = [_part(column.dtype, last=column is ordered[-1]) for column in ordered]
+
+    def one(self, value: Any) -> bytes:
+        """The key of one coerced value, which is not None, of one entity."""
+        return self._signature + self._parts[0](value)
 
     def encode(self, columns: Sequence[Sequence[Any]]) -> list[bytes | None]:
         """The key of every row, None where one of its values is."""

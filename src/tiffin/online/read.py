@@ -115,6 +115,11 @@ class ReadPlan:
         encoded = [table.encode([coerced[position] for position in table.keys]) for table in self._tables]
         return PendingRead(self, {name: coerced[echo[name]] for name in given}, encoded, nows, count)
 
+    @property
+    def lone(self) -> tuple[TableRead, Coercion] | None:
+        """The table and its entity, where the plan reads one table that has one entity, all in its order."""
+        return self._one_key if self._one_table else None
+
     def learn(self) -> None:
         """Ask the store how values of the plan's tables are laid out, which blocks."""
         for table in self._tables:

@@ -52,6 +52,8 @@ class TableRead:
         self.id = TableId(table.project, table.name)
         #: The key of every row of coerced columns, None where one of its entities is null.
         self.encode = encoder.encode
+        #: The key of one value that is not null, where the table has one entity.
+        self.encode_one = encoder.one
         self._features = selection.features
         self._max_age = table.max_age or None
         self._layouts: list[bytes] = []
@@ -78,6 +80,17 @@ class TableRead:
             if decoder is not None:
                 return self._answer(decoder, values, now)  # type: ignore[arg-type]  # every value has a head
         return self._scattered(heads, values, now, count)
+
+    def row(self, value: bytes, now: int) -> tuple[int, tuple[Any, ...]] | None:
+        """Event time and values of one row where all of them are scalars and PRESENT; None where they are not.
+
+        None, too, for a layout that was not met before: :meth:`answer` then knows what to do.
+        """
+        decoder = self._decoders.get(value[RANK_BYTES:HEADER_END])
+        found = None if decoder is None else decoder.row(value)
+        if found is not None and self._max_age is not None and now - found[0] > self._max_age:
+            return None
+        return found
 
     def _decoder(self, head: bytes) -> Decoder | None:
         try:

@@ -6,6 +6,7 @@ Every line that belongs to a request carries its id, which the answer carries to
 
 from __future__ import annotations
 
+import itertools
 import json as json_format
 import logging
 import os
@@ -25,6 +26,10 @@ REQUEST_ID_HEADER: Final = b"x-request-id"
 
 _SANE: Final = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 _request_id: ContextVar[str] = ContextVar("tiffin_request_id", default="")
+
+#: What request ids of this process begin with, and how they go on. A new id costs no call of the system.
+_process: Final = [os.urandom(6).hex()]
+_numbers: Final = itertools.count()
 
 _HIDDEN: Final = "****"
 #: Without one of these words a text has nothing to hide, which is quickly seen.
@@ -46,7 +51,7 @@ _SECRETS: Final = (
 _FIELDS: Final = ("method", "route", "status", "ms", "principal", "project")
 #: Libraries that log every request, with its address, where the service would.
 _TALKATIVE: Final = ("httpx", "httpcore", "alembic", "uvicorn.access", "opentelemetry")
-_CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != 9}
+_CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029) if code != 9}
 
 _access = logging.getLogger("tiffin.access")
 _encode = json_format.JSONEncoder(default=str).encode  # into ASCII, so that any text fits any stream
@@ -83,6 +88,13 @@ def configure_from(config: Config) -> None:
     configure(json=chosen == "json" if chosen else None, level=level)
 
 
+def _after_fork() -> None:
+    _process[0] = os.urandom(6).hex()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 def request_id() -> str:
     """The id of the request that is being answered, empty outside of one."""
     return _request_id.get()
@@ -92,7 +104,7 @@ def begin_request(given: bytes | str | None) -> str:
     """Give the current task's request its id: the caller's if it is sane, else a new one."""
     if isinstance(given, bytes):
         given = given.decode("latin-1")
-    chosen = given if given and _SANE.fullmatch(given) else os.urandom(8).hex()
+    chosen = given if given and _SANE.fullmatch(given) else f"{_process[0]}{next(_numbers):08x}"
     _request_id.set(chosen)
     return chosen
 

@@ -30,7 +30,7 @@ import msgspec
 
 from tiffin._version import __version__
 from tiffin.config import Config
-from tiffin.errors import NotFound, PermissionDenied, TiffinError, Unauthenticated, Unavailable, closest
+from tiffin.errors import NotFound, PermissionDenied, StorageError, TiffinError, Unauthenticated, Unavailable, closest
 from tiffin.refs import DEFAULT_PROJECT, check_project
 from tiffin.registry.access import EVERY_PROJECT, Principal, Role
 from tiffin.serving.definitions import Definitions
@@ -186,6 +186,8 @@ class Online:
             self.metrics.denied("unauthenticated")
         elif isinstance(error, PermissionDenied):
             self.metrics.denied("permission")
+        elif isinstance(error, StorageError):
+            self.metrics.store_error("online", error.code)
         elif isinstance(error, TooMany):
             self.metrics.limited(error.what)
         elif type(error) in _LIMITS:

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import msgspec
 
-from tiffin.errors import InvalidArgument, TiffinError
-from tiffin.online.base import AsyncReadable
-from tiffin.online.read import OnlineColumns
+from tiffin.errors import InvalidArgument, Unavailable
+from tiffin.online.base import AsyncReadable, TableId
+from tiffin.online.read import OnlineColumns, PendingRead
 from tiffin.registry.access import Principal
-from tiffin.serving.coalesce import Coalescer
+from tiffin.serving.coalesce import Coalescer, Values
 from tiffin.serving.limits import Limits
 from tiffin.serving.metrics.online import ServingMetrics
 from tiffin.serving.online_http import Answer, Request
@@ -64,6 +64,7 @@ class Reads:
     ) -> None:
         self._plans = plans
         self._tracing = tracing or Tracing.off()
+        self._traced = self._tracing.is_on
         self._metrics = metrics
         self._limits = limits
         self._project = project
@@ -96,29 +97,46 @@ class Reads:
         asked = decoded(_feast, await request.body(self._limits))
         plan = self._plans.find((self._project, _given(asked.features), asked.feature_service or ""), principal)
         request.project = self._project
-        wire = plan.feast(full_names=asked.full_feature_names)
-        return Answer(wire.answer(await self._read(plan, asked.entities)))
+        shape = plan.feast(full_names=asked.full_feature_names)
+        single, entities = shape.single, asked.entities
+        keys = entities.get(single.entity) if single is not None and len(entities) == 1 else None
+        if single is None or keys is None or len(keys) != 1 or (key := single.key(keys[0])) is None:
+            return Answer(shape.wire.answer(await self._read(plan, entities)))
+        if plan.remote is None and not self._traced:
+            values = [plan.store.read(single.table, [key])]
+        else:
+            values = await self._values(plan, [(single.table, [key])], 1)
+        body = None if (value := values[0][0]) is None else single.answer(keys[0], value)
+        if body is None:
+            return Answer(shape.wire.answer(await self._columns(plan, plan.read.begin(entities), values)))
+        self._metrics.read(plan.counts, 1, ())
+        return Answer(body)
 
     async def _read(self, plan: ServedPlan, entities: Entities | list[dict[str, Any]]) -> OnlineColumns:
-        self._limits.check_rows(_rows(entities))
+        rows = _rows(entities)
+        self._limits.check_rows(rows)
         if plan.byte_keys:
             entities = _with_bytes(entities, plan.byte_keys)
         pending = plan.read.begin(entities)  # type: ignore[arg-type]  # dicts are mappings
+        return await self._columns(plan, pending, await self._values(plan, pending.wanted, rows))
+
+    async def _values(self, plan: ServedPlan, wanted: list[tuple[TableId, list[bytes]]], rows: int) -> Values:
         try:
-            with self._tracing.storage_retrieval(_rows(entities), len(plan.read.names)):
-                if plan.remote is None:
-                    read = plan.store.read
-                    values = [read(table, keys) for table, keys in pending.wanted]
-                else:
-                    values = await self._coalesced(plan.remote).read(pending.wanted)
-            with self._tracing.post_processing():
-                columns = pending.attempt(values)
-                if columns is None:
-                    await self._learn(plan)
-                    columns = await asyncio.to_thread(pending.finish, values)
-        except TiffinError as error:
+            with self._tracing.storage_retrieval(rows, len(plan.names)):
+                if plan.remote is not None:
+                    return await self._coalesced(plan.remote).read(wanted)
+                read = plan.store.read
+                return [read(table, keys) for table, keys in wanted]
+        except Unavailable as error:
             self._metrics.store_error("online", error.code)
             raise
+
+    async def _columns(self, plan: ServedPlan, pending: PendingRead, values: Values) -> OnlineColumns:
+        with self._tracing.post_processing():
+            columns = pending.attempt(values)
+            if columns is None:
+                await self._learn(plan)
+                columns = await asyncio.to_thread(pending.finish, values)
         self._metrics.read(plan.counts, columns.rows, columns.statuses)
         return columns
 
