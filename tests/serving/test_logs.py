@@ -46,7 +46,7 @@ def test_a_line_is_a_json_object(stream: io.StringIO) -> None:
     configure(json=True, stream=stream)
     begin_request(b"abc-1")
     AccessLog().write("POST", "/v1/features/online", 200, 0.0012345, "ann")
-    logging.getLogger("tiffin.x").warning("é %s", "\n\ud800")
+    logging.getLogger("tiffin.x").warning("é %s", "\n")
     first, second = lines(stream)
     assert first.pop("time").endswith("Z")
     assert first == {
@@ -60,7 +60,17 @@ def test_a_line_is_a_json_object(stream: io.StringIO) -> None:
         "ms": 1.234,
         "principal": "ann",
     }
-    assert (second["level"], second["message"], second["request_id"]) == ("warning", "é \n\ud800", "abc-1")
+    assert (second["level"], second["message"], second["request_id"]) == ("warning", "é \n", "abc-1")
+
+
+@given(st.text(st.characters()))
+def test_any_text_fits_a_line_of_ascii(text: str) -> None:
+    record = logging.makeLogRecord({"name": "x", "msg": "%s", "args": (text,), "levelname": "INFO", "route": text})
+    line = logs.JsonFormatter().format(record)
+    assert line.isascii()
+    assert "\n" not in line
+    assert json.loads(line)["message"] == json.loads(line)["route"] == scrubbed(text)
+    assert len(logs.PlainFormatter().format(record).splitlines()) == 1
 
 
 def test_a_plain_line_is_one_line_whatever_it_says(stream: io.StringIO) -> None:
