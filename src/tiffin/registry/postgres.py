@@ -82,6 +82,7 @@ def _begin(connection: sa.Connection) -> None:
         statement = lock = options[PATIENCE]
     # Only numbers of ours go into the text. One round trip begins the transaction and bounds it.
     connection.exec_driver_sql(
-        f"BEGIN ISOLATION LEVEL {mode}; SET LOCAL statement_timeout = '{statement:d}s'; SET LOCAL lock_timeout = '{lock:d}s'; "
+        f"BEGIN ISOLATION LEVEL {mode}; SET LOCAL statement_timeout = '{statement:d}s'; "
+        f"SET LOCAL lock_timeout = '{lock:d}s'; "
         f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS:d}s'"
     )
