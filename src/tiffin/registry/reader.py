@@ -66,6 +66,8 @@ class RegistryReader:
         self._fallback = None if fallback is None else Snapshot(fallback)
         self._checked = float("-inf")
         self._confirmed = float("-inf")
+        # The last change that was made here, and the last that the snapshot is known to hold.
+        self._changed = self._seen = object()
 
     def snapshot(self, *, fresh: bool = False) -> Snapshot:
         """The present state, at most a second old; ``fresh`` asks the source in any case.
@@ -74,7 +76,7 @@ class RegistryReader:
         what is there: a source that answers slowly holds up one caller and not all.
         """
         held = self.held
-        if held is not None and not fresh:
+        if held is not None and not fresh and self._seen is self._changed:
             if time.monotonic() - self._checked < self._recheck or not self._lock.acquire(blocking=False):
                 return held
         else:
@@ -134,9 +136,9 @@ class RegistryReader:
 
     def _look(self, *, fresh: bool) -> Snapshot:
         """Ask the source, under the lock."""
-        held = self.held
+        held, changed = self.held, self._changed
         now = time.monotonic()
-        if held is not None and not fresh and now - self._checked < self._recheck:
+        if held is not None and not fresh and self._seen is changed and now - self._checked < self._recheck:
             return held  # another thread asked while this one waited
         try:
             found = self._snapshot = self._refreshed(self._snapshot)
@@ -146,7 +148,7 @@ class RegistryReader:
                 raise
             _log.warning("the registry is away: going on with version %d", held.version)
             found = held
-        self._checked = now
+        self._checked, self._seen = now, changed
         return found
 
     def _refreshed(self, current: Snapshot | None) -> Snapshot:
@@ -158,8 +160,8 @@ class RegistryReader:
         return Snapshot(self._source.load(current.version), current)
 
     def _changed_here(self) -> None:
-        """Look again at the next call: own changes are seen at once."""
-        self._checked = float("-inf")
+        """Look again at the next call, also while another thread looks: own changes are seen at once."""
+        self._changed = object()
 
     def _revision(self, name: str, revision: int, project: str | None, kind: type[Definition] | str | None) -> Revision:
         history = self.history(name, project, kind=kind)
