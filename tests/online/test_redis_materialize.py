@@ -58,7 +58,7 @@ def ground(tmp_path: Path, redis_uri: str) -> Iterator[Ground]:
     ground.close()
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(case=cases(asked=1))
 def test_what_is_materialised_is_what_lmdb_would_hold(redis_server: RedisServer, case: Case) -> None:
     redis_server.cli("FLUSHALL")

@@ -71,6 +71,8 @@ class RedisSuite(OnlineSuite):
 
 
 class TestRedis(RedisSuite):
+    histories = 30
+
     @pytest.fixture(autouse=True)
     def _server(self, redis_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(_PLACE, redis_uri)
@@ -90,7 +92,7 @@ class TestRedisOverCutConnections(RedisSuite):
     """Requests are lost now and then; each is either answered in the end, or raises Unavailable and may be repeated."""
 
     crosses_processes = False  # they do: that race is run on the server itself
-    histories = 30
+    histories = 12
 
     @pytest.fixture(autouse=True)
     def _server(self, redis_uri: str, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -98,7 +100,6 @@ class TestRedisOverCutConnections(RedisSuite):
             monkeypatch.setenv(_PLACE, f"redis://127.0.0.1:{proxy.port}/0")
             monkeypatch.setenv(_SIDE_DOOR, redis_uri)
             yield
-        assert proxy.cuts >= 0
 
     def open(self, place: Path) -> OnlineStore:
         return PatientStore(parse(f"{os.environ[_PLACE]}?prefix={prefix_of(place)}"))
@@ -106,7 +107,7 @@ class TestRedisOverCutConnections(RedisSuite):
 
 class TestRedisTls(RedisSuite):
     crosses_processes = False  # they do: that race is run without TLS
-    histories = 10
+    histories = 3
 
     @pytest.fixture(autouse=True)
     def _server(self, tls_redis: TlsRedis, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +118,7 @@ class TestRedisTls(RedisSuite):
 
 
 class TestRedisCluster(RedisSuite):
-    histories = 20
+    histories = 8
 
     @pytest.fixture(autouse=True)
     def _server(self, redis_cluster_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
