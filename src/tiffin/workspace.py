@@ -135,12 +135,16 @@ class Workspace:
         return self.registry.snapshot()
 
     def schema(self, name: str, project: str) -> TableSchema:
-        """One table as plain data, wherever its history lies."""
+        """One table as plain data, wherever its history lies; for reads, since it may be a second old."""
         return self.snapshot().schema(name, project, **self.places)
 
     def table(self, name: str, project: str) -> TableSchema:
-        """One table as plain data, whose history may be written and read; see :meth:`check_histories`."""
-        table = self.schema(name, project)
+        """One table as plain data and as it is this moment, whose history may be written and read.
+
+        Rows are checked by the newest definition: by an older one, values of a new feature would be left out. See
+        :meth:`check_histories`.
+        """
+        table = self.registry.snapshot(fresh=True).schema(name, project, **self.places)
         self.check_histories([table])
         return table
 
