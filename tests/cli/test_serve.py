@@ -243,8 +243,20 @@ class TestCommands:
         assert typed("feature-tables", "history", "trips", "--json").json
         assert not (tmp_path / "client" / "online").exists()
 
-    def test_what_only_the_service_can_do(self, typed: Tiffin) -> None:
-        for command in (("registry", "migrate"), ("registry", "dump", "x.jsonl")):
+    def test_a_dump_of_the_service_fills_a_registry(self, typed: Tiffin, tmp_path: Path) -> None:
+        typed("projects", "create", "rides")
+        dumped = typed("registry", "dump", str(tmp_path / "all.jsonl"), "--json").json
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("TIFFIN_CORE_URL")
+            there = ("--home", str(tmp_path / "copy"), "--json")
+            assert (
+                typed("registry", "load", str(tmp_path / "all.jsonl"), *there).json["revisions"] == dumped["revisions"]
+            )
+            assert "rides" in json.dumps(typed("projects", "list", *there).json)
+
+    def test_what_only_the_service_can_do(self, typed: Tiffin, tmp_path: Path) -> None:
+        (tmp_path / "x.jsonl").write_text("")
+        for command in (("registry", "migrate"), ("registry", "load", str(tmp_path / "x.jsonl"))):
             assert typed(*command, "--json", code=1).error["field"] == "core_url"
 
     def test_versions_of_the_services(self, typed: Tiffin, services: tuple[Service, Service]) -> None:

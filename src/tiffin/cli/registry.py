@@ -77,14 +77,20 @@ def dump(
     file: Annotated[str, typer.Argument(metavar="FILE", help='The file to write; "-" writes to stdout.')],
 ) -> None:
     """Write all projects with every revision of every object, one JSON text a line."""
-    from tiffin.registry import transfer
-
-    lines = transfer.dump(session.registry_store)
+    lines = _dumped(session)
     if file == "-":
         _write(lines, sys.stdout)
         return
     count = _write_file(lines, Path(file))
     session.answer({"file": file, "revisions": count}, lambda: [f"{count} revisions in {file}."])
+
+
+def _dumped(session: Session) -> Iterable[str]:
+    from tiffin.registry import transfer
+    from tiffin.registry.registry import Registry
+
+    registry = session.registry
+    return transfer.dump(registry.store) if isinstance(registry, Registry) else registry.dump()
 
 
 @command(app, "load", example="tiffin registry load backup.jsonl --home copy")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -25,6 +25,7 @@ from tiffin.remote.http import Connection
 ROOT: Final = "/api/v1"
 #: Seconds that a change may take: the service goes on trying while unrelated changes get in between.
 CHANGE_SECONDS: Final = 60.0
+DUMP_SECONDS: Final = 600.0
 
 #: The part of a path that names a kind.
 PATHS: Final = {"Entity": "entities", "FeatureTable": "feature-tables", "FeatureService": "feature-services"}
@@ -149,6 +150,12 @@ class RemoteRegistry(RegistryReader):
         if not PROJECT_NAME.fullmatch(name):
             self.snapshot(fresh=True).project(name)  # raises, as above
         self._change(f"{_project(name)}/archive", {"by": by or author()})
+
+    def dump(self) -> Iterator[str]:
+        """All projects with every revision, as lines of JSON; for an admin of every project."""
+        answer = self.connection.exchange("GET", f"{ROOT}/dump", timeout=DUMP_SECONDS)
+        raise_for(self.connection.service, answer)
+        yield from answer.content.decode().splitlines()
 
     def _refreshed(self, current: Snapshot | None) -> Snapshot:
         if current is not None and self._remote.seen() == (current.version, self._view):
