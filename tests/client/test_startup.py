@@ -19,7 +19,7 @@ HEAVY = [
     "lmdb",
     "sqlalchemy",
     "alembic",
-    "httpx",
+    "httpcore",
     "typer",
     "rich",
     "fsspec",
