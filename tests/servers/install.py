@@ -30,6 +30,14 @@ def postgres_program(name: str) -> str:
     return found
 
 
+def need_charmaps() -> None:
+    """What localedef makes a locale from."""
+    charmap = Path("/usr/share/i18n/charmaps/UTF-8.gz")
+    if not charmap.exists():
+        _install("locales")
+    assert charmap.exists(), "locales was installed without charmaps"
+
+
 def _postgres(name: str) -> str | None:
     places = sorted(_POSTGRES.glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
     return str(places[-1]) if places else shutil.which(name)
