@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import msgspec
 
 from tiffin.remote.answers import JSON, Answer, decoded
-from tiffin.remote.http import Outcome, Requests, target_of
+from tiffin.remote.http import ConnectionOptions, Outcome, Requests, target_of
 from tiffin.remote.retry import Attempts
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class AsyncConnection(Requests):
     is not at hand.
     """
 
-    def __init__(self, address: str, **options: Any) -> None:
+    def __init__(self, address: str, **options: Unpack[ConnectionOptions]) -> None:
         super().__init__(address, **options)
         self._pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, transport.AsyncPool]
         self._pools = weakref.WeakKeyDictionary()

@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypedDict, Unpack
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -27,6 +27,18 @@ Token = Callable[[], str | None]
 
 PORTS: Final = {"core": 6565, "online": 6566}
 _UNAUTHENTICATED: Final = 401
+
+
+class ConnectionOptions(TypedDict, total=False):
+    """How a service is spoken to; see :class:`Requests`."""
+
+    tls: bool
+    certificate: str
+    token: Token | None
+    timeout: float
+    what: str
+    option: str
+    default_port: int | None
 
 
 class Requests:
@@ -170,7 +182,7 @@ class Connection(Requests):
     be done twice with ``retry=True``.
     """
 
-    def __init__(self, address: str, **options: Any) -> None:
+    def __init__(self, address: str, **options: Unpack[ConnectionOptions]) -> None:
         super().__init__(address, **options)
         self._lock = threading.Lock()
         self._pool: transport.Pool | None = None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from tiffin.config import Config
 from tiffin.remote.async_http import AsyncConnection
 from tiffin.remote.credentials import credentials
-from tiffin.remote.http import Connection
+from tiffin.remote.http import Connection, ConnectionOptions
 
 
 class _Options(NamedTuple):
@@ -25,22 +25,21 @@ _ONLINE: Final = _Options("online", "serving_url", "serving_enable_ssl", "servin
 
 def core_connection(config: Config) -> Connection:
     """To the registry service; the options must name one."""
-    return Connection(**_arguments(config, _CORE))
+    return Connection(config.get(_CORE.url), **_how(config, _CORE))
 
 
 def online_connection(config: Config) -> Connection:
     """To the online service; the options must name one."""
-    return Connection(**_arguments(config, _ONLINE))
+    return Connection(config.get(_ONLINE.url), **_how(config, _ONLINE))
 
 
 def async_online_connection(config: Config) -> AsyncConnection:
     """As :func:`online_connection`, for coroutines."""
-    return AsyncConnection(**_arguments(config, _ONLINE))
+    return AsyncConnection(config.get(_ONLINE.url), **_how(config, _ONLINE))
 
 
-def _arguments(config: Config, options: _Options) -> dict[str, Any]:
+def _how(config: Config, options: _Options) -> ConnectionOptions:
     return {
-        "address": config.get(options.url),
         "tls": config.getboolean(options.tls),
         "certificate": config.get(options.certificate),
         "token": credentials(config),
