@@ -80,15 +80,14 @@ def _load(
         watch.finish()
     _assert_all_there(options, redis, team)
     assert not team.ledger.wrong, f"seed {seed}: " + "\n".join(team.ledger.wrong[:20])
-    grown = watch.growth()
-    assert grown < growth_mb, f"seed {seed}: a worker grew by {grown:.1f} MB: {watch.shown()}"
+    assert max(watch.growth()) < growth_mb, f"seed {seed}: a worker grew too much: {watch.shown()}"
     counts, away = team.ledger.counts, outages.counts()
     assert counts["reads"] > 10 * seconds, f"hardly anything was read: {counts}"
     return (
         f"{seconds:.0f} s: {counts['reads']} reads, {counts['rows acknowledged']} rows acknowledged and none lost, "
         f"{team.ledger.revisions} changes of definitions; Redis killed {away['redis']} times, the registry service "
         f"{away['core']} times; refused meanwhile: {counts['reads refused']} reads, {counts['writes refused']} writes, "
-        f"{counts['applies refused']} applies; a worker holds {watch.shown()} and grew by {grown:.1f} MB"
+        f"{counts['applies refused']} applies; the workers hold {watch.shown()}"
     )
 
 
@@ -138,16 +137,17 @@ class Watch:
         self._stop.set()
         self._thread.join()
 
-    def growth(self) -> float:
-        """Megabytes by which the last third of the samples is above the second, of the worker that grew most."""
+    def growth(self) -> list[float]:
+        """Megabytes by which the last third of each worker's samples is above the second."""
         third = len(self._samples) // 3
-        return max(
+        return [
             (statistics.median(held[-third:]) - statistics.median(held[third : 2 * third])) / _MB
             for held in zip(*self._samples, strict=True)
-        )
+        ]
 
     def shown(self) -> str:
-        return " and ".join(f"{each / _MB:.0f} MB" for each in self._samples[-1])
+        parts = zip(self._samples[-1], self.growth(), strict=True)
+        return " and ".join(f"{held / _MB:.0f} MB (grew by {grown:.1f} MB)" for held, grown in parts)
 
     def _sample(self) -> None:
         while not self._stop.wait(0.5):
