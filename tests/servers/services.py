@@ -32,9 +32,11 @@ class Service(Server):
                 del self._environment[name]
 
     def answers(self) -> bool:
-        """Whether it has told that it listens: over TLS only it knows when that is."""
+        """Whether it has told that it listens, with all of its workers, and answers where that can be seen."""
+        if not any(line.startswith('{"service"') for line in self._told()):
+            return False
         if self._tls:
-            return any(line.startswith('{"service"') for line in self._told())
+            return True
         try:
             with urllib.request.urlopen(f"http://{self.address}/health", timeout=2) as answer:
                 return bool(answer.status == 200)
