@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -53,7 +54,7 @@ class AsyncReader:
         self._readers.clear()
 
 
-class LoopReader:
+class LoopReader(ABC):
     """The connections of one event loop."""
 
     def __init__(self, address: Address) -> None:
@@ -62,10 +63,11 @@ class LoopReader:
         self._wires: dict[Host, Wire] = {}
         self._dialing: dict[Host, asyncio.Lock] = {}
 
+    @abstractmethod
     async def read(self, keys: Sequence[bytes]) -> Values:
         """The values of keys. Errors of the driver pass through."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def refresh(self) -> None:
         """Look again at who is where before the next read: a connection was lost."""
 
@@ -102,6 +104,9 @@ class DirectReader(LoopReader):
         parts = [keys[start : start + READ_KEYS] for start in range(0, len(keys), READ_KEYS)]
         answers = _checked(await wire.ask([(b"MGET", *part) for part in parts]))
         return [value for answer in answers for value in answer]
+
+    async def refresh(self) -> None:
+        """Nothing is held of who is where: every connection asks anew."""
 
     async def _dial(self, host: Host) -> Wire:
         if self._address.kind != "sentinel":
