@@ -55,8 +55,9 @@ docs: setup ## regenerate the pages that are made from the code
 soak: setup ## the long runs: SIZE=300 SEED=1 set how many cases and from which seed
 	$(BIN)/python -m tests.soak --size $(SIZE) --seed $(SEED)
 
-bench: setup ## Tiffin beside Feast and the bare libraries, in one run; writes docs/benchmarks.md
-	$(BIN)/python -m benchmarks
+bench: setup ## Tiffin beside Feast and the bare libraries, in one run; writes the pages of the benchmarks
+	$(BIN)/python -m benchmarks --page embedded
+	$(BIN)/python -m benchmarks --page services
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: measure, print, and write the page of the documentation."""
+"""``python -m benchmarks``: measure, print, and write a page of the documentation."""
 
 import argparse
 import sys
@@ -10,8 +10,13 @@ from benchmarks import feast_environment, machine, report, runner, sections, ser
 from benchmarks.results import Results
 from benchmarks.sections import Bench
 
-PAGE = runner.ROOT / "docs" / "benchmarks.md"
-SECTIONS = ("joins", "budget", "online", "serving", "materialize", "materialize_redis", "ingest", "startup")
+DOCS = runner.ROOT / "docs"
+#: The file and the sections of each page of the documentation.
+PAGES = {
+    "embedded": ("benchmarks.md", ("joins", "budget", "online", "materialize", "ingest", "startup")),
+    "services": ("benchmarks-services.md", ("serving", "materialize_redis")),
+}
+SECTIONS = tuple(name for _, names in PAGES.values() for name in names)
 
 
 def main() -> None:
@@ -43,9 +48,9 @@ def main() -> None:
     described = [*machine.description(), *_versions(bench)]
     report.show(console, found)
     console.print("\n".join(described), highlight=False, markup=False)
-    page = options.out or (PAGE if _is_whole(options) else None)
+    page = options.out or (DOCS / PAGES[options.page][0] if _is_whole(options) else None)
     if page is None:
-        console.print("A partial run: docs/benchmarks.md is left as it is. Give --out to write a page.")
+        console.print("A partial run: the documentation is left as it is. Give --out to write a page.")
         return
     page.parent.mkdir(parents=True, exist_ok=True)
     command = " ".join(["python -m benchmarks", *_shown(sys.argv[1:])])
@@ -59,18 +64,19 @@ def _options() -> argparse.Namespace:
     )
     names = tuple(shape.name for shape in shapes.JOINS)
     parser.add_argument("--shapes", type=_choice(names), default=names, help="the joins to run (default: all)")
-    parser.add_argument(
-        "--sections", type=_choice(SECTIONS), default=SECTIONS, help="the sections to run (default: all)"
-    )
+    parser.add_argument("--page", choices=PAGES, default="embedded", help="the page to measure (default: embedded)")
+    parser.add_argument("--sections", type=_choice(SECTIONS), help="the sections to run (default: those of the page)")
     parser.add_argument("--runs", type=int, default=3, help="fresh processes a number is the median of (default: 3)")
     parser.add_argument(
-        "--out", type=Path, help="the page to write (default: docs/benchmarks.md, after a whole run only)"
+        "--out", type=Path, help="where the page goes (default: docs, after a run of all its sections only)"
     )
     parser.add_argument("--slow", action="store_true", help="Feast's slow stores on the large shapes too: minutes more")
     parser.add_argument(
         "--quick", action="store_true", help="a tenth of every size: shows that all works, measures little"
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.sections = options.sections or PAGES[options.page][1]
+    return options
 
 
 def _choice(known: tuple[str, ...]) -> "_Choice":
@@ -92,7 +98,7 @@ class _Choice:
 
 
 def _is_whole(options: argparse.Namespace) -> bool:
-    return not options.quick and options.sections == SECTIONS and len(options.shapes) == len(shapes.JOINS)
+    return not options.quick and options.sections == PAGES[options.page][1] and len(options.shapes) == len(shapes.JOINS)
 
 
 def _versions(bench: Bench) -> list[str]:

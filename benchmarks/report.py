@@ -53,7 +53,7 @@ def tables(results: Results) -> Iterator[Table]:
             "join under a memory budget, by which rows won."
         )
         yield Table("Agreement", explanation, ["shape", "answers"], agreement)
-    verdicts = [[target.text, target.verdict(results)] for target in targets()]
+    verdicts = [[target.text, target.verdict(results)] for target in targets() if target.measured(results) is not None]
     yield Table("Targets", "Ratios are taken inside this run.", ["target", "in this run"], verdicts)
 
 
@@ -94,7 +94,9 @@ def _load_note(_: Results, one: Measurement) -> str:
     if not one.fact("rate"):
         return ""
     rate = f"{one.median('rate'):,.0f}".replace(",", " ")
-    return f"{rate}/s, {_time(one.median('p99'))}"
+    failed = sum(run.facts["failed"] for run in one.runs)
+    unanswered = f", {failed} of {sum(run.facts['requests'] for run in one.runs)} without an answer" if failed else ""
+    return f"{rate}/s, {_time(one.median('p99'))}{unanswered}"
 
 
 def _no_note(_: Results, __: Measurement) -> str:
