@@ -16,7 +16,9 @@ import httpx
 from tests.servers.process import free_port
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.registry.test_processes", "tiffin.serving.core", "tiffin.serving.runner"])
+_context.set_forkserver_preload(
+    ["tests.registry.test_processes", "tiffin.serving.core.app", "tiffin.serving.process.runner"]
+)
 
 
 class Service:
@@ -77,12 +79,12 @@ class Service:
 
 def core_service(folder: Path, database: str, **options: Any) -> Service:
     """The registry service on a database; not started yet."""
-    return Service("tiffin.serving.core:create_app", folder, {"registry": database} | options)
+    return Service("tiffin.serving.core.app:create_app", folder, {"registry": database} | options)
 
 
 def _serve(application: str, options: Mapping[str, Any], port: int, workers: int, log: str, ready: Any) -> None:
     from tiffin.serving import logs
-    from tiffin.serving.runner import serve
+    from tiffin.serving.process.runner import serve
 
     for name in [name for name in os.environ if name.startswith("TIFFIN_")]:
         del os.environ[name]

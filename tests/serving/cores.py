@@ -13,8 +13,8 @@ from tiffin.config import Config
 from tiffin.registry.access import read_grants
 from tiffin.registry.sql import open_registry
 from tiffin.registry.tokens import TokenStore
-from tiffin.serving.core import create_app
-from tiffin.serving.core_edge import Edge
+from tiffin.serving.core.app import create_app
+from tiffin.serving.core.edge import Edge
 
 #: Callers by name, with the roles that their tokens have.
 CALLERS = {

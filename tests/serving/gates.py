@@ -13,7 +13,7 @@ from tiffin.registry.access import Role, read_grants
 from tiffin.registry.audit import AuditLog, Event, Question
 from tiffin.registry.database import open_database
 from tiffin.registry.tokens import Known, Token, TokenStore
-from tiffin.serving.sources import DatabaseSource
+from tiffin.serving.access.sources import DatabaseSource
 
 
 class Realm:

@@ -14,7 +14,7 @@ from litestar.testing import TestClient
 
 from tiffin import Client, Entity, Feature, FeatureService, FeatureTable, ValueType
 from tiffin.config import Config
-from tiffin.serving.online import Online, create_app
+from tiffin.serving.online.app import Online, create_app
 from tiffin.types import polars_type
 
 NOW = datetime.now(UTC).replace(microsecond=123_456)

@@ -13,10 +13,10 @@ from tests.servers.process import Server
 
 _PROGRAM = """
 import json, sys
-from tiffin.serving.runner import serve
+from tiffin.serving.process.runner import serve
 sys.exit(serve(sys.argv[1], json.loads(sys.argv[2]), "127.0.0.1", 0, int(sys.argv[3]), *sys.argv[4:6]))
 """
-ONLINE = "tiffin.serving.online:create_app"
+ONLINE = "tiffin.serving.online.app:create_app"
 
 
 class Answered(NamedTuple):

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tiffin.errors import CorruptData, Unavailable
 from tiffin.online.base import TableId
-from tiffin.serving.coalesce import FLIGHTS, KEYS, Coalescer
-from tiffin.serving.limits import OutOfTime
+from tiffin.serving.online.coalesce import FLIGHTS, KEYS, Coalescer
+from tiffin.serving.online.limits import OutOfTime
 
 TABLES = [TableId("default", name) for name in ("a", "b", "c")]
 Wanted = list[tuple[TableId, list[bytes]]]

@@ -15,7 +15,7 @@ from tiffin.definitions.entity import Entity
 from tiffin.definitions.feature_service import FeatureService
 from tiffin.registry.memory import MemoryRegistry
 from tiffin.registry.transfer import load
-from tiffin.serving import core_state
+from tiffin.serving.core import state as core_state
 from tiffin.testing.registry import driver, trips
 
 API = "/api/v1"

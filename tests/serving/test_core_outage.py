@@ -18,8 +18,8 @@ from tiffin.errors import InvalidConfig, Unavailable
 from tiffin.registry import snapshot_file
 from tiffin.registry.remote import RemoteRegistry
 from tiffin.remote.http import Connection
-from tiffin.serving.core import create_app
-from tiffin.serving.core_state import SNAPSHOT_NAME, Core
+from tiffin.serving.core.app import create_app
+from tiffin.serving.core.state import SNAPSHOT_NAME, Core
 from tiffin.testing.registry import driver, trips
 
 API = "/api/v1"

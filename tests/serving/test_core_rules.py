@@ -24,9 +24,9 @@ from tiffin.registry.remote import RemoteRegistry
 from tiffin.registry.sql import open_registry
 from tiffin.registry.tokens import TokenStore
 from tiffin.remote.http import Connection
-from tiffin.serving.core import create_app
-from tiffin.serving.core_contents import view_of
-from tiffin.serving.guard import OPEN, rule_of
+from tiffin.serving.access.guard import OPEN, rule_of
+from tiffin.serving.core.app import create_app
+from tiffin.serving.core.contents import view_of
 from tiffin.testing.registry import driver, trips
 
 API = "/api/v1"

@@ -24,8 +24,8 @@ MEMORY = 120e6
 
 SCRIPT = """
 import sys
-from tiffin.serving.runner import serve
-serve("tiffin.serving.core:create_app", {"home": sys.argv[1]}, port=int(sys.argv[2]))
+from tiffin.serving.process.runner import serve
+serve("tiffin.serving.core.app:create_app", {"home": sys.argv[1]}, port=int(sys.argv[2]))
 """
 
 
@@ -34,7 +34,7 @@ def test_it_loads_nothing_that_it_does_not_use(tmp_path: Path) -> None:
 import asyncio, sys
 from litestar.testing import TestClient
 from tiffin.config import Config
-from tiffin.serving.core import create_app
+from tiffin.serving.core.app import create_app
 with TestClient(create_app(Config({"home": sys.argv[1]}))) as client:
     assert client.get("/ready").status_code == 200
     assert client.get("/api/v1/contents").status_code == 200

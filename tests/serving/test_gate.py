@@ -24,12 +24,12 @@ from tiffin.errors import InvalidConfig, PermissionDenied, Unauthenticated, Unav
 from tiffin.registry.access import Principal
 from tiffin.registry.audit import AuditLog, Question
 from tiffin.registry.database import open_database
-from tiffin.serving.denials import LONGEST_CREDENTIALS
-from tiffin.serving.gate import OpenGate, authorization_of, challenge, check_binding, open_gate, ways
-from tiffin.serving.guarded import GuardedGate
-from tiffin.serving.kept import KeptFile
-from tiffin.serving.recorder import MOST_DENIALS, Recorder
-from tiffin.serving.tokens import KnownTokens
+from tiffin.serving.access.denials import LONGEST_CREDENTIALS
+from tiffin.serving.access.gate import OpenGate, authorization_of, challenge, check_binding, open_gate, ways
+from tiffin.serving.access.guarded import GuardedGate
+from tiffin.serving.access.kept import KeptFile
+from tiffin.serving.access.recorder import MOST_DENIALS, Recorder
+from tiffin.serving.access.tokens import KnownTokens
 from tiffin.workspace import Workspace
 
 
@@ -430,7 +430,7 @@ import sys
 from tests.serving.gates import Realm
 from pathlib import Path
 from tiffin.registry.access import Principal
-from tiffin.serving.guarded import GuardedGate
+from tiffin.serving.access.guarded import GuardedGate
 
 gate = GuardedGate(Realm(Path(sys.argv[1])))
 gate.start()

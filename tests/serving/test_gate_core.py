@@ -19,8 +19,8 @@ from tiffin.registry.access import read_grants
 from tiffin.registry.audit import AuditLog, Event, Question
 from tiffin.registry.database import open_database
 from tiffin.registry.tokens import TokenStore
-from tiffin.serving.gate import open_gate
-from tiffin.serving.guarded import GuardedGate
+from tiffin.serving.access.gate import open_gate
+from tiffin.serving.access.guarded import GuardedGate
 from tiffin.workspace import Workspace
 
 
@@ -144,7 +144,7 @@ def test_no_secret_is_found_anywhere(realm: Realm, tmp_path: Path) -> None:
     lake, rows = tmp_path / "lake", tmp_path / "rows"
     shared = {"offline_location": str(lake), "online_store": f"lmdb://{rows}"}
     online = Service(
-        "tiffin.serving.online:create_app",
+        "tiffin.serving.online.app:create_app",
         tmp_path / "online",
         shared | {"auth": "tokens", "core_url": realm.core.url, "auth_token": realm.robot, "project": "rides"},
     )
@@ -208,7 +208,7 @@ def test_every_worker_refuses_a_revoked_token(tmp_path: Path) -> None:
     engine = open_database(url)
     store = TokenStore(engine)
     token, text = store.create("ci", read_grants(["rides=reader"]), by="test")
-    service = Service("tiffin.serving.core:create_app", tmp_path, {"registry": url, "auth": "tokens"}, workers=2)
+    service = Service("tiffin.serving.core.app:create_app", tmp_path, {"registry": url, "auth": "tokens"}, workers=2)
     service.start()
 
     def statuses() -> set[int]:

@@ -22,12 +22,12 @@ from tests.serving.gates import ADMIN, READER, WRITER, Realm, config, until
 from tests.serving.issuers import AUDIENCE, Issuer, Key, unsigned
 from tiffin.errors import InvalidConfig, StorageError, Unauthenticated, Unavailable
 from tiffin.registry.access import Principal
-from tiffin.serving import keys as key_module
-from tiffin.serving.gate import open_gate
-from tiffin.serving.guarded import GuardedGate
-from tiffin.serving.kept import KeptFile
-from tiffin.serving.keys import KeySet
-from tiffin.serving.oidc import WebTokens, open_web_tokens
+from tiffin.serving.access import keys as key_module
+from tiffin.serving.access.gate import open_gate
+from tiffin.serving.access.guarded import GuardedGate
+from tiffin.serving.access.kept import KeptFile
+from tiffin.serving.access.keys import KeySet
+from tiffin.serving.access.oidc import WebTokens, open_web_tokens
 from tiffin.workspace import Workspace
 
 RSA = Key("rsa", "RS256")
@@ -261,7 +261,7 @@ def test_headers_that_are_hard_to_read_are_refused(nested: str) -> None:
 
 def _known() -> WebTokens:
     """Web tokens with keys and without an issuer to ask."""
-    from tiffin.serving.oidc import Terms
+    from tiffin.serving.access.oidc import Terms
 
     keys = KeySet("https://issuer.example", "https://issuer.example/keys")
     keys._take({}, key_module._read_keys({"keys": [RSA.jwk()]}))
@@ -424,7 +424,7 @@ def test_both_ways_in(issuer: Issuer, tmp_path: Path) -> None:
 
 
 def test_what_is_remembered_is_bounded(tokens: WebTokens, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tiffin.serving.oidc._MOST", 10)
+    monkeypatch.setattr("tiffin.serving.access.oidc._MOST", 10)
     for number in range(30):
         tokens.find(ED.sign(issuer.claims(sub=f"s{number}")))
         with pytest.raises(Unauthenticated):

@@ -20,7 +20,7 @@ from tiffin import Client, Feature, ValueType, clock
 from tiffin.online.base import TableId
 from tiffin.online.layout import is_online_only
 from tiffin.online.lmdb import open_store
-from tiffin.serving.online import ROUTES, Online
+from tiffin.serving.online.app import ROUTES, Online
 
 EVERYTHING = [f"everything:{dtype.name.lower()}" for dtype in TYPES]
 Service = TestClient[Online]
@@ -359,7 +359,7 @@ def test_reads_go_on_while_the_registry_is_away_and_after_a_start(home: Path) ->
         assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
         assert int(answer.headers["retry-after"]) >= 1
     from tiffin.config import Config
-    from tiffin.serving.online import _snapshot_name
+    from tiffin.serving.online.app import _snapshot_name
 
     snapshots[0].rename(home / "serving" / _snapshot_name(Config({"home": str(home)} | away)))
     with serving(home, **away) as service:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.serving.online_world import fill
 from tests.serving.services import Service, ask
 from tiffin import Client
-from tiffin.serving.online import ROUTES
+from tiffin.serving.online.app import ROUTES
 
 POSTS = [path for path, route in ROUTES.items() if route.method == "POST"]
 

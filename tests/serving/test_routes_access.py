@@ -23,9 +23,10 @@ from tiffin.registry.access import Role, read_grants
 from tiffin.registry.audit import AuditLog, Question
 from tiffin.registry.database import open_database
 from tiffin.registry.tokens import TokenStore
-from tiffin.serving import core, online
-from tiffin.serving.guard import rule_of
-from tiffin.serving.rules import Rule
+from tiffin.serving.access.guard import rule_of
+from tiffin.serving.access.rules import Rule
+from tiffin.serving.core import app as core
+from tiffin.serving.online import app as online
 
 #: A word that stands in the definitions of the project ``rides`` and nowhere else, and a value in its rows.
 WORD, VALUE = "zebra", 424242.5

@@ -18,7 +18,7 @@ import trustme
 
 from tests.serving.services import Service, ask
 from tiffin.errors import InvalidConfig
-from tiffin.serving.runner import serve
+from tiffin.serving.process.runner import serve
 
 SMALL = "tests.serving.applications:small"
 

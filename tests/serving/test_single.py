@@ -12,8 +12,8 @@ from tests.online.tables import put, select, table
 from tiffin import clock
 from tiffin.online.memory import MemoryStore
 from tiffin.online.read import ReadPlan
-from tiffin.serving.single import single
-from tiffin.serving.wire import FeastWire
+from tiffin.serving.online.single import single
+from tiffin.serving.online.wire import FeastWire
 from tiffin.types import ValueType as V
 
 TYPES = {"a": V.INT64, "b": V.INT32, "c": V.DOUBLE, "d": V.FLOAT, "e": V.BOOL}

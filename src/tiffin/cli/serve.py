@@ -105,8 +105,9 @@ def _run(
     stands_on: dict[str, str],
 ) -> None:
     """Check what can be checked, and serve until the end."""
-    from tiffin.serving import logs, runner
-    from tiffin.serving.gate import check_binding, ways
+    from tiffin.serving import logs
+    from tiffin.serving.access.gate import check_binding, ways
+    from tiffin.serving.process import runner
 
     check_binding(config, host)
     logs.configure_from(config)

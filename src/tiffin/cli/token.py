@@ -82,7 +82,7 @@ def revoke(
 def desk(session: Session) -> Desk:
     """Where tokens and the audit log are: behind the registry service, or in the database."""
     from tiffin.registry.desk import CoreDesk, DatabaseDesk
-    from tiffin.serving.sources import engine_of
+    from tiffin.serving.access.sources import engine_of
 
     core = session.workspace.core
     return DatabaseDesk(engine_of(session.workspace)) if core is None else CoreDesk(core)

@@ -1,0 +1,1 @@
+"""Who may ask what of a service, and the record of it."""

@@ -1,0 +1,1 @@
+"""The registry service: definitions, jobs, tokens and the audit log over HTTP."""
