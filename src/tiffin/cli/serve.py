@@ -115,7 +115,7 @@ def _run(
     told |= {name: _without_password(place) for name, place in stands_on.items()}
     told |= {"access": ", ".join(sorted(ways(config))) or "everyone who reaches it", "workers": workers}
     announce = _announcer(session, told)
-    code = runner.serve(f"tiffin.serving.{what}:create_app", config, host, port, workers, *tls, announce=announce)
+    code = runner.serve(f"tiffin.serving.{what}.app:create_app", config, host, port, workers, *tls, announce=announce)
     if code:
         raise typer.Exit(code)
 
