@@ -22,6 +22,7 @@ from tiffin.control import UNWATCHED, Control
 from tiffin.definitions.schema import TableSchema
 from tiffin.errors import InvalidArgument
 from tiffin.ingest import marks
+from tiffin.ingest.metrics import UNMEASURED, IngestionMetrics
 from tiffin.offline.base import OfflineEngine, Position, Window
 from tiffin.online.base import Marks, OnlineStore, Scannable, TableId, WriteResult
 from tiffin.online.codec import encode_frame
@@ -48,11 +49,12 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """From where to where rows go, and in which bounds."""
+    """From where to where rows go, in which bounds, and who counts them."""
 
     engine: OfflineEngine
     store: OnlineStore
     limits: Limits = Limits()
+    metrics: IngestionMetrics = UNMEASURED
 
 
 def materialize(
