@@ -82,6 +82,13 @@ CORE: Final[dict[tuple[str, str], Call]] = {
     ),
     ("PUT", "/api/v1/jobs/{job_id:str}/output"): Call(WRITER, "/api/v1/jobs/job1/output", {"uri": "file:///x"}),
     ("POST", "/api/v1/jobs/reports"): Call(WRITER, "/api/v1/jobs/reports", {"reports": [_SAID]}),
+    ("GET", "/api/v1/leases"): Call(CALLER, "/api/v1/leases"),
+    ("POST", "/api/v1/leases/take"): Call(
+        WRITER, "/api/v1/leases/take", {"name": "repair/rides/trips", "owner": "me", "seconds": 1}
+    ),
+    ("POST", "/api/v1/leases/release"): Call(
+        WRITER, "/api/v1/leases/release", {"name": "repair/rides/trips", "owner": "me"}
+    ),
     ("GET", "/api/v1/access"): Call(EVERY, "/api/v1/access"),
     ("GET", "/api/v1/tokens"): Call(ADMIN, "/api/v1/tokens"),
     ("POST", "/api/v1/tokens"): Call(ADMIN, "/api/v1/tokens", {"name": "new", "roles": {"rides": "reader"}}),

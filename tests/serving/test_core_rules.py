@@ -36,7 +36,7 @@ NOBODY: dict[str, str] = {}
 #: Open to everyone, by design: those who watch a service have no role in a project.
 WATCHED = {"/health", "/ready", "/metrics", "/schema", "/schema/openapi.json"}
 #: What each caller sees a part of, so that no role is needed for the whole.
-FILTERED = {f"GET {API}/{path}" for path in ("whoami", "version", "contents", "search", "projects", "jobs")}
+FILTERED = {f"GET {API}/{path}" for path in ("whoami", "version", "contents", "search", "projects", "jobs", "leases")}
 
 
 def routes(folder: Path) -> list[tuple[str, str, HTTPRouteHandler]]:
@@ -130,6 +130,8 @@ def _body(method: str, path: str, work: str) -> dict[str, Any]:
         "/output": {"uri": "x"},
         "/tokens": {"name": "x", "roles": {"default": "reader"}},
         "/audit": {"events": []},
+        "/leases/take": {"name": "repair/default/trips", "owner": "me", "seconds": 1},
+        "/leases/release": {"name": "repair/default/trips", "owner": "me"},
     }
     found = [body for end, body in bodies.items() if path.endswith(end)]
     return {"json": found[0]} if found and method in {"POST", "PUT"} else {}

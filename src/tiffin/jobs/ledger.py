@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from tiffin import clock
+from tiffin.jobs.lease import Leases
 from tiffin.jobs.record import JobRecord, JobStatus, Outcome, Progress
 
 #: Microseconds without a heartbeat after which a job counts as lost.
@@ -29,6 +30,11 @@ class Report(NamedTuple):
 
 class JobLedger(Protocol):
     """The jobs of one registry. Used from several threads."""
+
+    @property
+    def leases(self) -> Leases:
+        """The leases that are kept beside them: who may do what alone."""
+        ...
 
     def add(self, record: JobRecord) -> None:
         """Record a job that is about to start."""

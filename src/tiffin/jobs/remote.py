@@ -11,6 +11,7 @@ import msgspec
 from tiffin.errors import StorageError, Unavailable
 from tiffin.jobs.ledger import Report, is_lost, lost
 from tiffin.jobs.record import JobRecord, Outcome
+from tiffin.jobs.remote_leases import RemoteLeases
 from tiffin.remote.http import Connection
 
 _JOBS: Final = "/api/v1/jobs"
@@ -27,6 +28,10 @@ class RemoteJobStore:
         self._connection = connection
         # Jobs of which nobody knows whether their last report arrived.
         self._unsure: set[str] = set()
+
+    @property
+    def leases(self) -> RemoteLeases:
+        return RemoteLeases(self._connection)
 
     def add(self, record: JobRecord) -> None:
         self._connection.post(_JOBS, msgspec.to_builtins(record), retry=True)

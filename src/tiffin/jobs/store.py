@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from tiffin import clock
 from tiffin.errors import NotFound
+from tiffin.jobs.lease_store import LeaseStore
 from tiffin.jobs.ledger import Report, is_lost, lost
 from tiffin.jobs.record import JobRecord, JobStatus, JobType, Outcome, Progress
 from tiffin.registry.database import reading, writing
@@ -28,6 +29,11 @@ class JobStore:
     def __init__(self, database: sa.Engine, *, look: bool = True) -> None:
         self._database = database
         self._look = look
+
+    @property
+    def leases(self) -> LeaseStore:
+        """The leases that are kept beside them: who may do what alone."""
+        return LeaseStore(self._database)
 
     def add(self, record: JobRecord) -> None:
         """Record a job that is about to start."""

@@ -11,7 +11,7 @@ from typing import Final
 import sqlalchemy as sa
 
 #: The newest migration: what a database created from this module is stamped with.
-SCHEMA_VERSION: Final = "0002"
+SCHEMA_VERSION: Final = "0003"
 
 metadata: Final = sa.MetaData()
 
@@ -156,4 +156,35 @@ audit: Final = sa.Table(
     sa.Column("detail", sa.Text, nullable=False),
     sa.Column("via", sa.String(255), nullable=False),
     sa.Column("slot", sa.String(64), unique=True),
+)
+
+#: Who may do what alone. The clock is the database's. ``term`` counts the holders; ``length`` is what the last one
+#: asked for. A lease that was given back has no owner and expires at 0.
+leases: Final = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", name_type(), primary_key=True),
+    sa.Column("owner", sa.String(255), nullable=False),
+    sa.Column("term", sa.BigInteger, nullable=False),
+    sa.Column("taken", sa.BigInteger, nullable=False),
+    sa.Column("expires", sa.BigInteger, nullable=False),
+    sa.Column("length", sa.BigInteger, nullable=False),
+)
+
+#: Tables that are materialised again and again. ``timespan`` is in microseconds, null for what was committed since the
+#: last time. ``due`` is the next run; ``run_due`` and ``run_job`` are the last run that a controller claimed, which
+#: covers what became due from ``run_from`` on.
+schedules: Final = sa.Table(
+    "schedules",
+    metadata,
+    sa.Column("project", name_type(), primary_key=True),
+    sa.Column("table_name", name_type(), primary_key=True),
+    sa.Column("cron", sa.String(255), nullable=False),
+    sa.Column("timespan", sa.BigInteger),
+    sa.Column("created", sa.BigInteger, nullable=False),
+    sa.Column("created_by", sa.String(255), nullable=False),
+    sa.Column("due", sa.BigInteger, nullable=False, index=True),
+    sa.Column("run_from", sa.BigInteger),
+    sa.Column("run_due", sa.BigInteger),
+    sa.Column("run_job", sa.String(64)),
 )

@@ -45,6 +45,10 @@ parameters of the query, and ``{}`` a body. Lists come in pages: ``limit`` and `
     POST   /ID/fail {"heartbeat", "reason"}
     PUT    /ID/output {"uri"}
     POST   /reports {"reports"}                           progress of running jobs; tells which should stop
+    /api/v1/leases
+    GET    /                                              those that are held
+    POST   /take {"name", "owner", "seconds"}             take or renew one
+    POST   /release {"name", "owner"}
 
 Changes name their author with ``by`` (in the body, or the query of DELETE), which counts where access control is off;
 where it is on, it is the caller's own name.
@@ -80,6 +84,7 @@ from tiffin.serving.core.changes import Changes
 from tiffin.serving.core.edge import Edge
 from tiffin.serving.core.errors import ErrorAnswers
 from tiffin.serving.core.jobs import Jobs
+from tiffin.serving.core.leases import LeaseRoutes
 from tiffin.serving.core.projects import Projects
 from tiffin.serving.core.search import Search
 from tiffin.serving.core.state import Core
@@ -97,6 +102,7 @@ _CONTROLLERS: Final = (
     definitions.FeatureTables,
     definitions.FeatureServices,
     Jobs,
+    LeaseRoutes,
     access.Access,
 )
 
