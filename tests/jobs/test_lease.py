@@ -17,7 +17,7 @@ from tiffin.jobs.lease import Lease, LeaseRecord, Leases, holding, new_owner
 from tiffin.jobs.lease_store import LeaseStore, is_holder
 from tiffin.jobs.remote_leases import RemoteLeases
 from tiffin.jobs.store import JobStore
-from tiffin.registry.database import open_database, writing
+from tiffin.registry.database import writing
 from tiffin.remote.http import Connection
 
 
