@@ -3,14 +3,16 @@
 Data files are written first, unseen; then one entry of the Delta log names them all. The log orders commits of all
 processes: an attempt that loses the race for its version looks again at what has come and tries anew. An idempotency
 key is a transaction of the log, whose version is the hash of the batch's content, so that it is checked in the very
-commit and survives the clean-up of old log entries.
+commit and survives the clean-up of old log entries. So are the offsets of streams: the version of their transaction is
+the offset of the next message, and a batch that does not follow the one that is recorded is not committed.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -32,6 +34,7 @@ from tiffin.offline.target import prepare, shape_of, stamped
 INGESTED_AT: Final = "tiffin.ingested_at"
 ROWS: Final = "tiffin.rows"
 KEY: Final = "tiffin.key"
+OFFSETS: Final = "tiffin.offsets"
 
 #: How often an attempt that lost its race is repeated, and how long it waits at most in between.
 ATTEMPTS: Final = 100
@@ -52,6 +55,29 @@ class Appended(NamedTuple):
     already: bool = False
 
 
+Offsets = Mapping[str, tuple[int | None, int]]
+"""By name of a transaction: the offset that must be recorded, None for none yet, and the one that is recorded then."""
+
+
+class OffsetsMoved(ConcurrentChange):
+    """Another writer stored messages of the same stream first; ``found`` are the offsets that are recorded now."""
+
+    def __init__(self, uri: str, found: Mapping[str, int | None]) -> None:
+        super().__init__(
+            f"Another writer stored messages of the same stream in {uri!r} first.",
+            hint="Go on from the offsets that the table's log holds.",
+        )
+        self.found = dict(found)
+
+
+class Claim(NamedTuple):
+    """What keeps a batch from being stored twice: its key with a hash of its content, and the offsets it ends at."""
+
+    key: str = ""
+    digest: int = 0
+    offsets: Offsets = {}
+
+
 class _Outdated(Exception):  # no error: the batch is written anew
     """Another writer took the batch's instant, or changed the columns it was written for."""
 
@@ -62,23 +88,26 @@ def append(
     *,
     key: str = "",
     digest: int = 0,
+    offsets: Offsets | None = None,
     table: DeltaTable | None = None,
     control: Control = UNWATCHED,
 ) -> Appended:
-    """Store a batch that is not empty, all of it or nothing, in one commit.
+    """Store a batch, all of it or nothing, in one commit. Only one with ``offsets`` may be empty.
 
     ``key`` is unique in the table: with an equal ``digest`` (63 bits of a hash of the content) the batch is stored
-    once, with another it is a Conflict. ConcurrentChange where other writers won every race; StorageError where the
-    place refuses the work; nothing is stored then. ``table`` spares opening it again.
+    once, with another it is a Conflict. ``offsets`` are moved in the same commit: OffsetsMoved where one of them is not
+    where it is expected. ConcurrentChange where other writers won every race; StorageError where the place refuses the
+    work; nothing is stored then. ``table`` spares opening it again.
     """
+    claim = Claim(key, digest, offsets or {})
     table, shape = _prepared(uri, batch, table)
     sweep(uri, table)
     for _ in range(REWRITES):
-        found = applied(uri, key, digest, table)
+        found = _claimed(uri, claim, table)
         if found is not None:
             return found
         try:
-            return _write_and_commit(uri, table, batch, shape, key, digest, control)
+            return _write_and_commit(uri, table, batch, shape, claim, control)
         except _Outdated:
             table, shape = _prepared(uri, batch, table)
     raise ConcurrentChange(f"Other writers kept changing the table at {uri!r}.", hint="Try again.")
@@ -119,8 +148,22 @@ def applied(uri: str, key: str, digest: int, table: DeltaTable | None) -> Append
     )
 
 
+def recorded(uri: str, table: DeltaTable, names: Iterable[str]) -> dict[str, int | None]:
+    """The offsets that an open table holds, None for those of which it has none."""
+    with delta_errors(uri):
+        return {name: table.transaction_version(name) for name in names}
+
+
+def _claimed(uri: str, claim: Claim, table: DeltaTable) -> Appended | None:
+    """The commit that holds the batch, if there is one; raises where what was committed meanwhile forbids it."""
+    found = recorded(uri, table, claim.offsets)
+    if any(found[name] != expected for name, (expected, _) in claim.offsets.items()):
+        raise OffsetsMoved(uri, found)
+    return applied(uri, claim.key, claim.digest, table)
+
+
 def _write_and_commit(
-    uri: str, table: DeltaTable, batch: Batch, shape: Shape, key: str, digest: int, control: Control
+    uri: str, table: DeltaTable, batch: Batch, shape: Shape, claim: Claim, control: Control
 ) -> Appended:
     with delta_errors(uri), Area(uri) as area:
         stamp = max(clock.now(), max(_stamps(table), default=0) + _CUT_US + 1)
@@ -128,13 +171,13 @@ def _write_and_commit(
         control.check()
         area.publish(table.version())
         for attempt in range(ATTEMPTS):
-            version = _commit(uri, table, shape, area, parts, stamp, key, digest)
+            version = _commit(uri, table, shape, area, parts, stamp, claim)
             if version is not None:
                 area.keep()
                 area.settle(version)
                 rows = sum(part.rows for part in parts)
                 return Appended(version, rows, stamp, _folders(part.path for part in parts))
-            found = applied(uri, key, digest, table)
+            found = _claimed(uri, claim, table)
             if found is not None:
                 return found
             if shape_of(table, batch) != shape or stamp in _stamps(table):
@@ -146,7 +189,7 @@ def _write_and_commit(
 
 
 def _commit(
-    uri: str, table: DeltaTable, shape: Shape, area: Area, parts: list[Part], stamp: int, key: str, digest: int
+    uri: str, table: DeltaTable, shape: Shape, area: Area, parts: list[Part], stamp: int, claim: Claim
 ) -> int | None:
     """One attempt; the version that holds the batch, or None where another writer took it and the table is reloaded."""
     metadata: dict[str, str | int] = {
@@ -154,10 +197,13 @@ def _commit(
         INGESTED_AT: stamp,
         ROWS: sum(part.rows for part in parts),
     }
+    if claim.key:
+        metadata[KEY] = _app(claim.key)
+    if claim.offsets:
+        metadata[OFFSETS] = json.dumps(claim.offsets)
     with delta_errors(uri):
-        properties = stamped(table, **metadata, **({KEY: _app(key)} if key else {}))
-    if key:
-        properties.app_transactions = [Transaction(_app(key), digest)]
+        properties = stamped(table, **metadata)
+    properties.app_transactions = _transactions(claim)
     base = table.version()
     area.stake()
     try:
@@ -179,6 +225,11 @@ def _commit(
         return landed
     # Without retries of its own the library commits to the next version or not at all.
     return base + 1
+
+
+def _transactions(claim: Claim) -> list[Transaction]:
+    moved = [Transaction(name, offset) for name, (_, offset) in claim.offsets.items()]
+    return [*moved, Transaction(_app(claim.key), claim.digest)] if claim.key else moved
 
 
 def _landed(uri: str, table: DeltaTable, token: str, base: int) -> int | None:
