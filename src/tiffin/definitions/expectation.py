@@ -15,6 +15,7 @@ from tiffin.errors import InvalidDefinition
 
 Scalar = bool | int | float | str
 
+_SNAKE: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _INT64: Final = range(-(2**63), 2**63)
 
 
@@ -34,6 +35,10 @@ class Expectation(base.Value, tag_field="type"):
         """The entity or feature names it reads."""
         return (self.column,) if hasattr(self, "column") else ()
 
+    def label(self) -> str:
+        """What counters of failed rows call it, such as ``between_trips_0_100``."""
+        return "_".join((_SNAKE.sub("_", type(self).__name__).lower(), *self.columns()))
+
     def check(self) -> None:
         """Raise InvalidDefinition where a rule is broken."""
         self.recoerce()
@@ -51,6 +56,13 @@ class Between(Expectation, tag="between"):
     column: str
     minimum: int | float | None = None
     maximum: int | float | None = None
+
+    def label(self) -> str:
+        """With its bounds, since a column may have several."""
+        bounds = ("" if bound is None else f"_{bound:g}" for bound in (self.minimum, self.maximum))
+        words = {(False, True): "at_least", (True, False): "at_most"}
+        kind = words.get((self.minimum is None, self.maximum is None), "between")
+        return f"{kind}_{self.column}{''.join(bounds)}"
 
     def check(self) -> None:
         """A bound is needed, and they must not be crossed."""

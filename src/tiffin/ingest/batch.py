@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
-import polars as pl
 from deltalake import DeltaTable
 
 from tiffin.commit import Commit
@@ -21,21 +19,17 @@ from tiffin.errors import InvalidArgument, Unsupported
 from tiffin.ingest.deadletter import discard, folder_of, write_dead_letters
 from tiffin.ingest.digest import digest, with_refused
 from tiffin.ingest.input import frames_of
+from tiffin.ingest.metrics import UNMEASURED, IngestionMetrics
+from tiffin.ingest.sift import OnInvalid, Sifted, sifted
 from tiffin.ingest.spool import Spool
-from tiffin.ingest.text import Given
-from tiffin.ingest.unique import repeated
-from tiffin.ingest.validate import REASON, SHOWN, Validator, refusal, shown
+from tiffin.ingest.validate import Validator
 from tiffin.offline.commit_log import append, applied
 from tiffin.offline.delta import check_name, open_table
 from tiffin.offline.location import is_glob, is_remote, normalise
 from tiffin.offline.parts import Batch
 from tiffin.offline.target import partition_names
 
-OnInvalid = Literal["reject", "quarantine"]
 _ON_INVALID: Final = ("reject", "quarantine")
-#: The rows as given, carried beside the stored ones where a later look may refuse them.
-_GIVEN: Final = "$given"
-_REPEATED: Final = "an earlier row of the batch has the same key and event time"
 
 
 def ingest(
@@ -47,6 +41,7 @@ def ingest(
     dead_letters: str,
     staging: str,
     latest: int | None = None,
+    metrics: IngestionMetrics = UNMEASURED,
     control: Control = UNWATCHED,
 ) -> Commit:
     """Append a batch to a table's batch source, in one commit.
@@ -62,12 +57,13 @@ def ingest(
     check_options(idempotency_key, on_invalid)
     target = open_table(uri)
     validator = Validator(table, keep=partition_names(uri, target), latest=latest)
-    with Spool(staging) as good, Spool(staging) as bad, Spool(staging) as distinct:
-        for given, first_row in _numbered(frames_of(source, table), control):
-            _sort(validator, given, first_row, good, bad, on_invalid)
-        repeats = validator.unique and _set_repeated_aside(validator, good, bad, distinct, on_invalid)
-        kept = distinct if repeats else good
-        return _store(uri, target, validator, kept, bad, idempotency_key or "", dead_letters, control)
+    frames = frames_of(source, table)
+    with sifted(validator, frames, on_invalid=on_invalid, staging=staging, metrics=metrics, control=control) as rows:
+        commit = _store(uri, target, validator, rows, idempotency_key or "", dead_letters, control)
+    if not commit.already_applied:
+        metrics.written(table, commit.rows, store="offline")
+        metrics.dead_lettered(table, commit.rejected)
+    return commit
 
 
 def check_options(idempotency_key: object, on_invalid: object) -> None:
@@ -89,68 +85,21 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
-def _numbered(frames: Iterator[Given], control: Control) -> Iterator[tuple[Given, int]]:
-    """Frames with the position of their first row in the batch."""
-    first_row = 0
-    for given in frames:
-        control.check()
-        yield given, first_row
-        first_row += given.frame.height
-        control.progress(first_row, unit="rows read")
-
-
-def _sort(validator: Validator, given: Given, first_row: int, good: Spool, bad: Spool, on_invalid: OnInvalid) -> None:
-    """Put the rows of a frame where they belong; InvalidData where bad ones are rejected."""
-    checked = validator.check(given, first_row)
-    if checked.rejected and on_invalid == "reject":
-        raise refusal(validator.table, checked.rejected, checked.bad.height)
-    bad.add(checked.bad)
-    rows = checked.good
-    if validator.unique:
-        place = pl.int_range(first_row, first_row + pl.len(), dtype=pl.Int64)
-        placed = given.frame.with_columns(place.alias(ROW_COLUMN))
-        rows = rows.with_columns(
-            (placed if checked.passed is None else placed.filter(checked.passed)).to_struct(_GIVEN)
-        )
-    good.add(rows)
-
-
-def _set_repeated_aside(validator: Validator, good: Spool, bad: Spool, distinct: Spool, on_invalid: OnInvalid) -> bool:
-    """Part rows that repeat a key and time of the batch from those that do not; whether there were any."""
-    positions = repeated(lambda: (validator.identity(frame) for frame in good.frames()), good.rows)
-    first = 0
-    for frame in good.frames() if len(positions) else ():
-        twice = pl.int_range(first, first + frame.height, eager=True).is_in(positions.implode())
-        first += frame.height
-        given = frame.filter(twice)[_GIVEN].struct.unnest()
-        if on_invalid == "reject" and twice.any():
-            event = validator.table.event_column
-            told = [
-                {"row": row, "column": event, "reason": _REPEATED, "value": shown(given[event], n)}
-                for n, row in enumerate(given[ROW_COLUMN].head(SHOWN))
-            ]
-            raise refusal(validator.table, told, len(positions))
-        bad.add(given.select(pl.exclude(ROW_COLUMN), pl.lit(_REPEATED).alias(REASON), pl.col(ROW_COLUMN)))
-        distinct.add(frame.filter(~twice))
-    return len(positions) > 0
-
-
 def _store(
     uri: str,
     target: DeltaTable | None,
     validator: Validator,
-    good: Spool,
-    bad: Spool,
+    rows: Sifted,
     key: str,
     dead_letters: str,
     control: Control,
 ) -> Commit:
     """Commit the good rows, the bad ones safe before them."""
     table = validator.table
-    columns = {name: dtype for name, dtype in good.columns.items() if name != _GIVEN}
+    bad = rows.bad
     batch = Batch(
-        frames=lambda: (frame.select(list(columns)) for frame in good.frames()),
-        columns=columns,
+        frames=rows.frames,
+        columns=rows.columns,
         declared=validator.declared,
         indexed=validator.indexed,
         event=table.event_column,
@@ -160,12 +109,14 @@ def _store(
     # Other content under the key is a batch of its own, which must not touch the dead letters of the first.
     name = f"{blake2b(key.encode(), digest_size=16).hexdigest()}-{content:016x}" if key else uuid.uuid4().hex
     folder = folder_of(dead_letters, project=table.project, table=table.name, batch=name) if bad.rows else ""
-    commit = Commit(table.project, table.name, -1, 0, bad.rows, folder, idempotency_key=key)
+    commit = Commit(
+        table.project, table.name, -1, 0, bad.rows, folder, idempotency_key=key, first_rejected=tuple(rows.first_bad)
+    )
     done = applied(uri, key, content, target)
     if done is None:
         if bad.rows:
             write_dead_letters(folder, bad)
-        if not good.rows:
+        if not rows.rows:
             return commit
         stored = False
         try:
@@ -216,3 +167,6 @@ def target_of(table: TableSchema) -> str:
         )
     check_name(uri)
     return uri
+
+
+__all__ = ["OnInvalid", "check_options", "ingest", "target_of"]

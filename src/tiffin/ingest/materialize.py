@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from tiffin import clock
 from tiffin.control import UNWATCHED, Control
-from tiffin.definitions.schema import TableSchema
+from tiffin.definitions.schema import EVENT_TS, TableSchema
 from tiffin.errors import InvalidArgument
 from tiffin.ingest import marks
 from tiffin.ingest.metrics import UNMEASURED, IngestionMetrics
@@ -164,6 +164,7 @@ def commits_waiting(route: Route, table: TableSchema) -> int:
 def _scan(route: Route, table: TableSchema, window: Window, position: Position, control: Control) -> WriteResult:
     frames = route.engine.latest(table, window, memory_budget=route.limits.memory_budget, control=control)
     result = write_frames(route, table, frames, position.identity, control=control)
+    route.metrics.read(table, result.written + result.skipped)
     control.log(f"{table.label()}: {result.written} rows written, {result.skipped} skipped")
     return result
 
@@ -191,10 +192,20 @@ def write_frames(
     for batch, without_key in _batches(table, frames):
         control.check()
         rows = encode_frame(table, number, batch, online_only=online_only)
-        result += store.write(table_id, rows, expire_after=expire_after) + WriteResult(skipped=without_key)
+        done = store.write(table_id, rows, expire_after=expire_after) + WriteResult(skipped=without_key)
         _narrow(store, table, source)
+        _measure(route.metrics, table, batch, done)
+        result += done
         control.progress(result.written + result.skipped)
     return result
+
+
+def _measure(metrics: IngestionMetrics, table: TableSchema, batch: pl.DataFrame, done: WriteResult) -> None:
+    metrics.written(table, done.written)
+    metrics.skipped(table, done.skipped)
+    latest = None if metrics is UNMEASURED or batch.is_empty() else batch[EVENT_TS].to_physical().max()
+    if isinstance(latest, int):
+        metrics.freshness(table, latest)
 
 
 def _narrow(store: OnlineStore, table: TableSchema, source: str) -> None:

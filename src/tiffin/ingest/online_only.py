@@ -17,12 +17,12 @@ from tiffin import clock
 from tiffin.commit import Commit
 from tiffin.control import UNWATCHED, Control
 from tiffin.definitions.schema import INGESTED_AT_COLUMN, ROW_COLUMN, TableSchema
-from tiffin.ingest.batch import OnInvalid
+from tiffin.ingest.batch import OnInvalid, check_options
 from tiffin.ingest.deadletter import folder_of, write_dead_letters
 from tiffin.ingest.input import frames_of
 from tiffin.ingest.materialize import Route, write_frames
-from tiffin.ingest.spool import Spool
-from tiffin.ingest.validate import Validator, refusal
+from tiffin.ingest.sift import sifted
+from tiffin.ingest.validate import Validator
 from tiffin.offline.columns import INSTANT, readings
 
 
@@ -42,26 +42,29 @@ def push_online(
     The answer is a commit of version -1. Rows later than now + ``max_skew`` (microseconds) are invalid; InvalidData
     where rows are invalid and ``on_invalid`` is "reject", and nothing is written then.
     """
+    check_options(None, on_invalid)
     now = clock.now()
     validator = Validator(table, latest=now + max_skew)
-    with Spool(staging) as good, Spool(staging) as bad:
-        first_row = 0
-        for given in frames_of(source, table):
-            control.check()
-            checked = validator.check(given, first_row)
-            if checked.rejected and on_invalid == "reject":
-                raise refusal(table, checked.rejected, checked.bad.height)
-            good.add(checked.good)
-            bad.add(checked.bad)
-            first_row += given.frame.height
+    frames = frames_of(source, table)
+    metrics = route.metrics
+    with sifted(validator, frames, on_invalid=on_invalid, staging=staging, metrics=metrics, control=control) as rows:
         folder = ""
-        if bad.rows:
+        if rows.bad.rows:
             folder = folder_of(dead_letters, project=table.project, table=table.name, batch=uuid.uuid4().hex)
-            write_dead_letters(folder, bad)
-        source = route.engine.position(table).identity
-        frames = _canonical(table, good.as_added(), now)
-        written = write_frames(route, table, frames, source, online_only=True, control=control)
-        return Commit(table.project, table.name, -1, written.written + written.skipped, bad.rows, folder)
+            write_dead_letters(folder, rows.bad)
+            metrics.dead_lettered(table, rows.bad.rows)
+        identity = route.engine.position(table).identity
+        ready = _canonical(table, rows.frames(), now)
+        written = write_frames(route, table, ready, identity, online_only=True, control=control)
+        return Commit(
+            table.project,
+            table.name,
+            -1,
+            written.written + written.skipped,
+            rows.bad.rows,
+            folder,
+            first_rejected=tuple(rows.first_bad),
+        )
 
 
 def _canonical(table: TableSchema, frames: Iterator[pl.DataFrame], now: int) -> Iterator[pl.DataFrame]:

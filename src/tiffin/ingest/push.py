@@ -46,6 +46,7 @@ def push(
         dead_letters=dead_letters,
         staging=staging,
         latest=latest,
+        metrics=route.metrics,
         control=control,
     )
     if commit.version < 0:

@@ -39,21 +39,28 @@ class Checked(NamedTuple):
     """The rows of one frame, sorted.
 
     ``good`` rows have stored columns, ``bad`` ones those that were given, REASON and ROW_COLUMN; ``rejected`` tells of
-    the first of these. ``passed`` marks the good ones among the given, None where all are.
+    the first of these. ``passed`` marks the good ones among the given, None where all are. ``failed`` counts rows by
+    the label of each check that they failed; a row may fail several.
     """
 
     good: pl.DataFrame
     bad: pl.DataFrame
     rejected: list[dict[str, Any]]
     passed: pl.Series | None = None
+    failed: Mapping[str, int] = {}
 
 
 class Check(NamedTuple):
-    """A condition that refuses rows: the column it is about, which rows, and why."""
+    """A condition that refuses rows: the column it is about, which rows, why, and what counters call it.
+
+    ``value`` is the declared value that it judges, where that is made from stored columns.
+    """
 
     column: str
     failed: pl.Expr
     reason: str
+    label: str
+    value: pl.Expr | None = None
 
 
 class Validator:
@@ -110,8 +117,11 @@ class Validator:
         if not failed:
             return Checked(stored, _bad_rows(frame.clear(), [], first_row), [])
         bad = pl.select(pl.any_horizontal([mask for _, mask in failed])).to_series()
-        rejected = _told(frame, failed, bad, first_row)
-        return Checked(stored.filter(~bad), _bad_rows(frame, failed, first_row), rejected, ~bad)
+        counts: dict[str, int] = {}
+        for check, mask in failed:
+            counts[check.label] = counts.get(check.label, 0) + int(mask.sum())
+        rejected = _told(frame, stored, failed, bad, first_row)
+        return Checked(stored.filter(~bad), _bad_rows(frame, failed, first_row), rejected, ~bad, counts)
 
     def identity(self, stored: pl.DataFrame) -> pl.DataFrame:
         """Keys and event time of stored rows, as UniqueKeyAndTime compares them."""
@@ -194,12 +204,12 @@ class _Planner:
                 continue
             value = self._coerced(name, ValueType.UNIX_TIMESTAMP)
             outside = ~value.to_physical().is_between(_EARLIEST, _LATEST)
-            self._given.append(Check(name, outside, f"the {words} is not in the years 1 to 9999"))
+            self._given.append(Check(name, outside, f"the {words} is not in the years 1 to 9999", f"years_{name}"))
             if name == table.event_column:
-                self._given.append(Check(name, pl.col(name).is_null(), f"the {words} is null"))
+                self._given.append(Check(name, pl.col(name).is_null(), f"the {words} is null", f"not_null_{name}"))
                 if self._latest is not None:
                     future = f"the event time lies in the future, after {clock.to_iso(self._latest)}"
-                    self._given.append(Check(name, value.to_physical() > self._latest, future))
+                    self._given.append(Check(name, value.to_physical() > self._latest, future, f"future_{name}"))
             self._store(name, value, INSTANT)
         if table.deleted_column in self._types:
             mark = self._coerced(table.deleted_column, ValueType.BOOL).fill_null(value=False)
@@ -209,9 +219,9 @@ class _Planner:
         """A key or feature that is a column of the source; declared in several types it is stored as it is given."""
         value = self._coerced(column.expression, column.dtype)
         if column in self._table.keys:
-            self._given.append(
-                Check(column.expression, pl.col(column.expression).is_null(), f"the key {column.name!r} is null")
-            )
+            null = pl.col(column.expression).is_null()
+            reason = f"the key {column.name!r} is null"
+            self._given.append(Check(column.expression, null, reason, f"not_null_{column.name}"))
         if all(other.dtype is column.dtype for other in alike):
             self._store(column.expression, value, polars_type(column.dtype))
 
@@ -245,22 +255,24 @@ class _Planner:
         value = pl.col(f"$value{n}")
         self._values.append(how.value.alias(f"$value{n}"))
         if not bare and how.failed is not None:
-            self._derived.append(Check(column.name, how.failed, f"{column.expression!r}: {how.reason}"))
+            reason = f"{column.expression!r}: {how.reason}"
+            self._derived.append(Check(column.name, how.failed, reason, f"type_{column.name}", raw))
         if not bare and column in self._table.keys:
-            self._derived.append(Check(column.name, raw.is_null(), f"the key {column.name!r} is null"))
+            reason = f"the key {column.name!r} is null"
+            self._derived.append(Check(column.name, raw.is_null(), reason, f"not_null_{column.name}", raw))
         for expectation in expectations:
             judged = failing(expectation, value, column.dtype)
             assert judged is not None, "an expectation on a column judges single rows"
             failed, reason = judged
             if self._table.deleted_column in self._stored:
                 failed = failed & ~pl.col(self._table.deleted_column)  # a deletion has no values to judge
-            self._derived.append(Check(column.name, failed, reason))
+            self._derived.append(Check(column.name, failed, reason, expectation.label(), how.value))
 
     def _coerced(self, name: str, to: ValueType) -> pl.Expr:
         column, writing = pl.col(name), self._texts.get(name)
         how = parsing(column, writing, to) if writing else coercion(column, self._types[name], to)
         if how.failed is not None:
-            self._given.append(Check(name, how.failed, how.reason))
+            self._given.append(Check(name, how.failed, how.reason, f"type_{name}"))
         return how.value
 
     def _store(self, name: str, value: pl.Expr, dtype: pl.DataType) -> None:
@@ -294,13 +306,16 @@ def _bad_rows(frame: pl.DataFrame, failed: list[tuple[Check, pl.Series]], first_
 
 
 def _told(
-    frame: pl.DataFrame, failed: list[tuple[Check, pl.Series]], bad: pl.Series, first_row: int
+    frame: pl.DataFrame, stored: pl.DataFrame, failed: list[tuple[Check, pl.Series]], bad: pl.Series, first_row: int
 ) -> list[dict[str, Any]]:
-    """The first refused rows, each with its first reason."""
+    """The first refused rows, each with its first reason and the value at fault."""
     told = []
     for position in bad.arg_true().head(SHOWN):
         check = next(check for check, mask in failed if mask[position])
-        value = shown(frame[check.column], position) if check.column in frame.columns else "None"
+        if check.value is None:
+            value = shown(frame[check.column], position)
+        else:
+            value = shown(stored.slice(position, 1).select(check.value.alias("$")).to_series(), 0)
         told.append({"row": first_row + position, "column": check.column, "reason": check.reason, "value": value})
     return told
 
