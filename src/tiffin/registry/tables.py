@@ -11,7 +11,7 @@ from typing import Final
 import sqlalchemy as sa
 
 #: The newest migration: what a database created from this module is stamped with.
-SCHEMA_VERSION: Final = "0003"
+SCHEMA_VERSION: Final = "0004"
 
 metadata: Final = sa.MetaData()
 
@@ -187,4 +187,30 @@ schedules: Final = sa.Table(
     sa.Column("run_from", sa.BigInteger),
     sa.Column("run_due", sa.BigInteger),
     sa.Column("run_job", sa.String(64)),
+)
+
+#: One row: the secret with which this registry hashes erased keys, made with its first erasure.
+erasure_salt: Final = sa.Table(
+    "erasure_salt",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("salt", sa.String(64), nullable=False),
+)
+
+#: Erased keys, as keyed hashes, and how far the work is. ``version`` is the registry's at the making: a snapshot of it
+#: or a later one knows of the erasure. ``report`` is JSON: what was done, in which place, how many rows.
+erasures: Final = sa.Table(
+    "erasures",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("project", name_type(), nullable=False),
+    sa.Column("entity", name_type(), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False, index=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("erased_by", sa.String(255), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("updated", sa.BigInteger, nullable=False),
+    sa.Column("report", sa.JSON, nullable=False),
+    sa.UniqueConstraint("project", "entity", "digest", name="erasures_once"),
 )
