@@ -166,7 +166,7 @@ def _write_and_commit(
     uri: str, table: DeltaTable, batch: Batch, shape: Shape, claim: Claim, control: Control
 ) -> Appended:
     with delta_errors(uri), Area(uri) as area:
-        stamp = max(clock.now(), max(_stamps(table), default=0) + _CUT_US + 1)
+        stamp = max(clock.now(), int(_stamps(table).max() or 0) + _CUT_US + 1)  # type: ignore[arg-type]  # of integers
         parts = write_parts(area, batch, shape, stamp, control)
         control.check()
         area.publish(table.version())
@@ -245,12 +245,13 @@ def _action(part: Part) -> AddAction:
     return AddAction(part.path, part.size, part.partition, clock.now() // 1_000, data_change, part.stats)
 
 
-def _stamps(table: DeltaTable) -> set[int]:
+def _stamps(table: DeltaTable) -> pl.Series:
     """The instants of ingestion that a table's files hold, as far as the log's statistics tell."""
     adds = pl.DataFrame(table.get_add_actions(flatten=True))
     names = [f"{side}.{INGESTED_AT_COLUMN}" for side in ("min", "max")]
     known = [adds[name] for name in names if name in adds.columns and isinstance(adds.schema[name], pl.Datetime)]
-    return {int(value) for column in known for value in column.drop_nulls().dt.epoch("us").unique()}
+    stamps = [column.drop_nulls().dt.epoch("us").rename("stamp") for column in known]
+    return pl.concat(stamps) if stamps else pl.Series("stamp", [], pl.Int64)
 
 
 def _paths(table: DeltaTable) -> list[str]:
