@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
@@ -27,7 +27,8 @@ class Batch(NamedTuple):
     """A valid batch. ``frames`` gives its rows in order, again and again, with ``columns`` in their stored types.
 
     ``declared`` are the columns whose types are declared, ``indexed`` those that get statistics. ``event`` is the
-    column of event times and ``partition`` that of event dates, derived here; empty for none.
+    column of event times and ``partition`` that of event dates, derived here; empty for none. ``admit`` is told the
+    table's fence of erasures (see ``fence.py``) before rows are taken: ``frames`` then leaves out what it forbids.
     """
 
     frames: Callable[[], Iterator[pl.DataFrame]]
@@ -36,6 +37,7 @@ class Batch(NamedTuple):
     indexed: tuple[str, ...]
     event: str
     partition: str
+    admit: Callable[[int], None] | None = None
 
 
 class Shape(NamedTuple):
@@ -110,12 +112,12 @@ def _write(area: Area, rows: pl.DataFrame, path: str, partition: dict[str, str |
     rows.write_parquet(content, compression="zstd", compression_level=1)
     view = content.getbuffer()
     area.save(view, path)
-    return Part(path, len(view), rows.height, partition, _statistics(rows, batch))
+    return Part(path, len(view), rows.height, partition, statistics(rows, batch.indexed))
 
 
-def _statistics(rows: pl.DataFrame, batch: Batch) -> str:
-    """Numbers of rows and nulls, least and greatest values, as the log writes them."""
-    names = [n for n in (*batch.indexed, INGESTED_AT_COLUMN, ROW_COLUMN) if n in rows.columns]
+def statistics(rows: pl.DataFrame, indexed: Iterable[str]) -> str:
+    """Numbers of rows and nulls, least and greatest values of columns that are there, as the log writes them."""
+    names = [n for n in dict.fromkeys((*indexed, INGESTED_AT_COLUMN, ROW_COLUMN)) if n in rows.columns]
     low, high = rows.select(pl.col(names).min()).row(0), rows.select(pl.col(names).max()).row(0)
     bounds = [(n, _plain(a), _plain(b)) for n, a, b in zip(names, low, high, strict=True)]
     known = [(n, a, b) for n, a, b in bounds if a is not None and b is not None]

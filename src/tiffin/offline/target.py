@@ -54,7 +54,7 @@ def prepare(uri: str, batch: Batch, table: DeltaTable | None = None) -> tuple[De
     if table is None:
         _make_folder(uri)
         table = _make_table(uri, batch)
-    _check_writable(uri, table)
+    check_writable(uri, table)
     missing = _missing(uri, table, batch)
     if missing:
         with delta_errors(uri):
@@ -158,7 +158,8 @@ def _check_castable(uri: str, name: str, dtype: pl.DataType, stored: pl.DataType
         raise changed_type(uri, name, stored, dtype) from None
 
 
-def _check_writable(uri: str, table: DeltaTable) -> None:
+def check_writable(uri: str, table: DeltaTable) -> None:
+    """Raise Unsupported where a table requires of its writers what Tiffin does not do."""
     protocol = table.protocol()
     configuration = table.metadata().configuration
     demands = set(protocol.writer_features or []) - _HONOURED
@@ -183,4 +184,4 @@ def _uses_rules(table: DeltaTable) -> bool:
     return any(key.startswith("delta.") for field in fields for key in field["metadata"])
 
 
-__all__ = ["TABLE_PROPERTIES", "partition_names", "prepare", "shape_of", "stamped"]
+__all__ = ["TABLE_PROPERTIES", "check_writable", "partition_names", "prepare", "shape_of", "stamped"]
