@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.servers.kafka import KafkaBroker
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisCluster, RedisServer
 
@@ -56,3 +57,14 @@ def redis_cluster_uri(redis_cluster_server: RedisCluster) -> str:
     for node in redis_cluster_server.nodes:
         node.cli("FLUSHALL")
     return redis_cluster_server.uri
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """A running Kafka, shared: tests use topics and groups of their own. Whoever crashes it starts it again."""
+    broker = KafkaBroker(tmp_path_factory.mktemp("kafka"))
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.kill()
