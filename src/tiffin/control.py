@@ -16,6 +16,12 @@ class Control:
     def progress(self, done: int, total: int | None = None, *, unit: str = "rows") -> None:
         """``done`` of ``total`` units are finished; ``total`` is None while it is not known."""
 
+    def rows(self, written: int, skipped: int = 0, rejected: int = 0) -> None:
+        """The rows so far, of work that goes on for long: what ``Outcome`` says when it ends."""
+
+    def lag(self, seconds: float | None) -> None:
+        """How many seconds the work is behind its source."""
+
     def log(self, line: str) -> None:
         """One line for whoever reads the log of the work."""
 

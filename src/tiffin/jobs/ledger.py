@@ -20,12 +20,13 @@ LOST_AFTER: Final = 120_000_000
 
 
 class Report(NamedTuple):
-    """What a running job has to say: how far it is, and lines for its log with their instants."""
+    """What a running job has to say: how far it is, lines for its log with their instants, and its rows so far."""
 
     job: JobRecord
     status: JobStatus
     progress: Progress
     lines: Sequence[tuple[int, str]] = ()
+    outcome: Outcome = Outcome()
 
 
 class JobLedger(Protocol):

@@ -145,7 +145,7 @@ def started_here(record: JobRecord, status: JobStatus = JobStatus.STARTING) -> J
 
 
 def _report(task: Task) -> Report:
-    return Report(task.record, task.status, task.control.state, task.control.take_lines())
+    return Report(task.record, task.status, task.control.state, task.control.take_lines(), task.outcome)
 
 
 def _message(task: Task) -> str:

@@ -34,14 +34,19 @@ class JobType(enum.Enum):
 
     HISTORICAL_RETRIEVAL = "HISTORICAL_RETRIEVAL"
     BATCH_INGESTION = "BATCH_INGESTION"
+    STREAM_INGESTION = "STREAM_INGESTION"
 
     @property
     def word(self) -> str:
-        """The same for people. The name of the second is Feast's: rows are ingested into the online store."""
+        """The same for people. The names are Feast's: rows are ingested into the online store."""
         return _WORDS[self]
 
 
-_WORDS = {JobType.HISTORICAL_RETRIEVAL: "retrieval", JobType.BATCH_INGESTION: "materialisation"}
+_WORDS = {
+    JobType.HISTORICAL_RETRIEVAL: "retrieval",
+    JobType.BATCH_INGESTION: "materialisation",
+    JobType.STREAM_INGESTION: "stream ingestion",
+}
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -56,11 +61,15 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """``done`` of ``total`` units; ``total`` is None while nobody knows it."""
+    """``done`` of ``total`` units; ``total`` is None while nobody knows it.
+
+    ``lag`` is how many seconds a stream is behind its source, None where there is no such thing.
+    """
 
     done: int = 0
     total: int | None = None
     unit: str = "rows"
+    lag: float | None = None
 
 
 class JobRecord(msgspec.Struct, frozen=True):
@@ -68,7 +77,8 @@ class JobRecord(msgspec.Struct, frozen=True):
 
     ``tables`` are the names of the feature tables it reads or writes. ``output`` is the URI of the folder its rows
     went to, empty where there is none. ``host`` and ``pid`` tell which process runs it, and ``heartbeat`` when that
-    process last said so.
+    process last said so. ``spec_hash`` tells jobs of one definition, where a controller runs them; ``attempt`` counts
+    the times in a row that it had to start one; ``cancelling``: somebody asked for its end.
     """
 
     id: str
@@ -85,6 +95,9 @@ class JobRecord(msgspec.Struct, frozen=True):
     host: str = ""
     pid: int = 0
     heartbeat: int = 0
+    spec_hash: str = ""
+    attempt: int = 0
+    cancelling: bool = False
 
     @property
     def title(self) -> str:

@@ -106,6 +106,7 @@ def _said(report: Report, *, again: bool) -> dict[str, Any]:
         "id": report.job.id,
         "status": report.status.value,
         "progress": msgspec.to_builtins(report.progress),
+        "rows": msgspec.to_builtins(report.outcome),
         "lines": [{"at": at, "line": line} for at, line in report.lines],
         "again": again,
     }

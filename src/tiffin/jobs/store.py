@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
+import msgspec
 import sqlalchemy as sa
 
 from tiffin import clock
@@ -52,30 +53,38 @@ class JobStore:
         self, *, include_terminated: bool = False, table: str | None = None, project: str | None = None
     ) -> list[JobRecord]:
         """Jobs, the newest first; those that ended only if asked for."""
-        query = sa.select(jobs).order_by(jobs.c.created.desc(), jobs.c.id)
-        if not include_terminated:
-            query = query.where(jobs.c.state.in_(_LIVE))
-        if table is not None:
-            query = query.where(jobs.c.table_name.in_([table, ""]))  # a job of several tables has the empty name
-        if project is not None:
-            query = query.where(jobs.c.project == project)
-        with reading(self._database) as connection:
-            records = [_record(row) for row in connection.execute(query).mappings()]
-        checked = (self._checked(record) for record in records)
-        return [
-            record
-            for record in checked
-            if (table is None or table in record.tables) and (include_terminated or not record.status.is_final)
-        ]
+        projects = None if project is None else [project]
+        query = _newest(include_terminated=include_terminated, table=table, projects=projects)
+        return self._wanted(self._read(query), include_terminated=include_terminated, table=table)
+
+    def page(
+        self,
+        limit: int,
+        *,
+        after: tuple[int, str] | None = None,
+        include_terminated: bool = False,
+        table: str | None = None,
+        projects: Collection[str] | None = None,
+    ) -> list[JobRecord]:
+        """At most ``limit`` jobs of some projects, as :meth:`find` orders them.
+
+        They follow the job that started at ``after[0]`` and has the id ``after[1]``.
+        """
+        query = _newest(include_terminated=include_terminated, table=table, projects=projects).limit(limit)
+        found: list[JobRecord] = []
+        while True:
+            read = self._read(query if after is None else query.where(_follows(*after)))
+            found += self._wanted(read, include_terminated=include_terminated, table=table)
+            if len(found) >= limit or len(read) < limit:
+                return found[:limit]
+            after = (read[-1].start, read[-1].id)
 
     def report(self, reports: Iterable[Report]) -> set[str]:
         """Record what running jobs say and that they are alive; the ids of those that should stop."""
         said = list(reports)
         with writing(self._database) as connection:
             for report in said:
-                connection.execute(
-                    jobs.update().where(jobs.c.id == report.job.id).values(heartbeat=clock.now(), **_progress(report))
-                )
+                connection.execute(jobs.update().where(jobs.c.id == report.job.id).values(_said(report)))
                 _append(connection, report)
             query = sa.select(jobs.c.id).where(
                 jobs.c.id.in_([report.job.id for report in said]), jobs.c.cancel_requested
@@ -92,10 +101,8 @@ class JobStore:
                 .values(
                     state=report.status.value,
                     ended=clock.now(),
-                    rows_written=outcome.written,
-                    rows_skipped=outcome.skipped,
-                    rows_rejected=outcome.rejected,
                     error=storable(error) or None,
+                    **_rows(outcome),
                     **_progress(report),
                 )
             )
@@ -129,9 +136,37 @@ class JobStore:
         with reading(self._database) as connection:
             return [(at, line) for at, line in connection.execute(query)]
 
+    def _read(self, query: sa.Select[Any]) -> list[JobRecord]:
+        with reading(self._database) as connection:
+            return [_record(row) for row in connection.execute(query).mappings()]
+
+    def _wanted(self, records: Iterable[JobRecord], *, include_terminated: bool, table: str | None) -> list[JobRecord]:
+        """Those that really are of a table, and go on where only such are wanted: some are found gone by looking."""
+        checked = (self._checked(record) for record in records)
+        return [
+            record
+            for record in checked
+            if (table is None or table in record.tables) and (include_terminated or not record.status.is_final)
+        ]
+
     def _checked(self, record: JobRecord) -> JobRecord:
         """The record, failed if its process is gone."""
         return self.fail(record, lost(record)) if is_lost(record, look=self._look) else record
+
+
+def _newest(*, include_terminated: bool, table: str | None, projects: Collection[str] | None) -> sa.Select[Any]:
+    query = sa.select(jobs).order_by(jobs.c.created.desc(), jobs.c.id)
+    if not include_terminated:
+        query = query.where(jobs.c.state.in_(_LIVE))
+    if table is not None:
+        query = query.where(jobs.c.table_name.in_([table, ""]))  # a job of several tables has the empty name
+    if projects is not None:
+        query = query.where(jobs.c.project.in_(projects))
+    return query
+
+
+def _follows(start: int, job_id: str) -> sa.ColumnElement[bool]:
+    return sa.or_(jobs.c.created < start, sa.and_(jobs.c.created == start, jobs.c.id > job_id))
 
 
 def _append(connection: sa.Connection, report: Report) -> None:
@@ -147,10 +182,32 @@ def _append(connection: sa.Connection, report: Report) -> None:
     connection.execute(job_logs.insert(), rows)
 
 
+def _said(report: Report) -> dict[str, Any]:
+    """What a running job says, as columns. Its end is written by ``finish`` alone."""
+    now = clock.now()
+    said: dict[str, Any] = {"heartbeat": now, **_progress(report), **_rows(report.outcome)}
+    if report.status is JobStatus.IN_PROGRESS:  # it may have waited for its turn until now
+        said["state"] = sa.case((jobs.c.state == JobStatus.STARTING.value, report.status.value), else_=jobs.c.state)
+        said["started"] = sa.func.coalesce(jobs.c.started, now)
+    return said
+
+
+def _rows(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "rows_written": outcome.written,
+        "rows_skipped": outcome.skipped,
+        "rows_rejected": outcome.rejected,
+    }
+
+
 def _progress(report: Report) -> dict[str, Any]:
-    done, total, unit = report.progress.done, report.progress.total, report.progress.unit
-    detail = {"tables": list(report.job.tables), "done": done, "unit": unit}
+    done, total, unit, lag = msgspec.structs.astuple(report.progress)
+    detail = _detail(report.job) | {"done": done, "unit": unit} | ({} if lag is None else {"lag": lag})
     return {"rows_total": total, "progress": done / total if total else None, "detail": detail}
+
+
+def _detail(record: JobRecord) -> dict[str, Any]:
+    return {"tables": list(record.tables)} | ({"attempt": record.attempt} if record.attempt else {})
 
 
 def _row(record: JobRecord) -> dict[str, Any]:
@@ -160,7 +217,7 @@ def _row(record: JobRecord) -> dict[str, Any]:
         "project": record.project,
         "table_name": record.tables[0] if len(record.tables) == 1 else "",
         "state": record.status.value,
-        "spec_hash": "",
+        "spec_hash": record.spec_hash,
         "created": record.start,
         "started": record.start if record.status is JobStatus.IN_PROGRESS else None,
         "rows_written": 0,
@@ -171,7 +228,7 @@ def _row(record: JobRecord) -> dict[str, Any]:
         "host": record.host,
         "pid": record.pid,
         "heartbeat": record.heartbeat,
-        "detail": {"tables": list(record.tables)},
+        "detail": _detail(record),
     }
 
 
@@ -186,10 +243,13 @@ def _record(row: sa.RowMapping) -> JobRecord:
         start=row["created"],
         end=row["ended"],
         outcome=Outcome(row["rows_written"], row["rows_skipped"], row["rows_rejected"]),
-        progress=Progress(detail.get("done", 0), row["rows_total"], detail.get("unit", "rows")),
+        progress=Progress(detail.get("done", 0), row["rows_total"], detail.get("unit", "rows"), detail.get("lag")),
         error=row["error"] or "",
         output=row["output_uri"] or "",
         host=row["host"],
         pid=row["pid"],
         heartbeat=row["heartbeat"] or 0,
+        spec_hash=row["spec_hash"],
+        attempt=detail.get("attempt", 0),
+        cancelling=row["cancel_requested"],
     )

@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from tiffin import clock
 from tiffin.control import Control
 from tiffin.errors import JobCancelled, TiffinError
@@ -28,6 +30,7 @@ class TaskControl(Control):
 
     def __init__(self) -> None:
         self.state = Progress()
+        self.outcome = Outcome()
         self._lines: deque[tuple[int, str]] = deque()
         self._cancelled = threading.Event()
 
@@ -36,7 +39,13 @@ class TaskControl(Control):
             raise JobCancelled("The job was cancelled.")
 
     def progress(self, done: int, total: int | None = None, *, unit: str = "rows") -> None:
-        self.state = Progress(done, total, unit)
+        self.state = Progress(done, total, unit, self.state.lag)
+
+    def rows(self, written: int, skipped: int = 0, rejected: int = 0) -> None:
+        self.outcome = Outcome(written, skipped, rejected)
+
+    def lag(self, seconds: float | None) -> None:
+        self.state = replace(self.state, lag=seconds)
 
     def log(self, line: str) -> None:
         self._lines.append((clock.now(), line))
@@ -62,7 +71,6 @@ class Task:
         self.work = work
         self.control = TaskControl()
         self.status = JobStatus.STARTING
-        self.outcome = Outcome()
         self.error: BaseException | None = None
         self.finished = threading.Event()
         self._pid = os.getpid()
@@ -72,11 +80,16 @@ class Task:
         """Whether its thread is of this process: a fork copies the task but not the thread."""
         return self._pid == os.getpid()
 
+    @property
+    def outcome(self) -> Outcome:
+        """What it has done so far."""
+        return self.control.outcome
+
     def run(self) -> None:
         """Do the work and keep what became of it."""
         try:
             self.control.check()
-            self.outcome = self.work.run(self.control)
+            self.control.outcome = self.work.run(self.control)
         except JobCancelled as error:
             self.end(JobStatus.CANCELLED, error)
         except BaseException as error:  # noqa: BLE001  # whatever ends the work ends the job; its waiter raises it

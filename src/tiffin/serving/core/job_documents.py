@@ -7,11 +7,11 @@ from typing import Annotated
 import msgspec
 
 from tiffin.jobs.record import JobStatus, JobType
-from tiffin.serving.core.routes import GREATEST
+from tiffin.serving.core.routes import GREATEST, PLAIN
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=GREATEST)]
-Short = Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[^\x00]*$")]
-Long = Annotated[str, msgspec.Meta(max_length=1_000_000, pattern=r"^[^\x00]*$")]
+Short = Annotated[str, msgspec.Meta(max_length=255, pattern=PLAIN)]
+Long = Annotated[str, msgspec.Meta(max_length=1_000_000, pattern=PLAIN)]
 Identity = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
 
 
@@ -28,14 +28,25 @@ class NewJob(msgspec.Struct):
     host: Short = ""
     pid: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0
     output: Long = ""
+    spec_hash: Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[A-Za-z0-9_-]*$")] = ""
+    attempt: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0
 
 
 class Amount(msgspec.Struct):
-    """How far a job is; ``total`` is null while nobody knows it."""
+    """How far a job is; ``total`` is null while nobody knows it, ``lag`` in seconds where it follows a stream."""
 
     done: Count = 0
     total: Count | None = None
     unit: Short = "rows"
+    lag: float | None = None
+
+
+class Rows(msgspec.Struct):
+    """What a job did, in rows."""
+
+    written: Count = 0
+    skipped: Count = 0
+    rejected: Count = 0
 
 
 class Line(msgspec.Struct):
@@ -51,6 +62,7 @@ class Said(msgspec.Struct):
     id: Identity
     status: JobStatus
     progress: Amount
+    rows: Rows = msgspec.field(default_factory=Rows)
     lines: list[Line] = []
     again: bool = False
 
@@ -65,14 +77,6 @@ class Stopped(msgspec.Struct):
     """The jobs that should stop."""
 
     cancelled: list[str]
-
-
-class Rows(msgspec.Struct):
-    """What a job did, in rows."""
-
-    written: Count = 0
-    skipped: Count = 0
-    rejected: Count = 0
 
 
 class End(msgspec.Struct):

@@ -10,7 +10,8 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Add the tables; nothing was leased or scheduled before."""
+    """Add the tables, and find jobs by what they are of; nothing was leased or scheduled before."""
+    op.create_index("jobs_by_hash", "jobs", ["spec_hash", "created"])
     op.create_table(
         "leases",
         sa.Column("name", _name(), primary_key=True),
