@@ -188,7 +188,7 @@ class Client:
         from tiffin.ingest.batch import ingest
 
         table = self._table(feature_table, project)
-        return ingest(table, source, **self._ingestion(idempotency_key, on_invalid))
+        return ingest(table, source, metrics=self._workspace.metrics, **self._ingestion(idempotency_key, on_invalid))
 
     def push(
         self,

@@ -139,8 +139,9 @@ _TABLE: Final = (
     Option("spark_k8s_job_template_path", "path", "", "template of Spark jobs on Kubernetes"),
     Option("stencil_url", "text", "", "where Protobuf descriptors of streams are fetched"),
     Option("statsd_enabled", "flag", "false", "send metrics of ingestion to StatsD"),
-    Option("statsd_host", "text", "", "host of StatsD", server=True),
+    Option("statsd_host", "text", "", "host of StatsD; empty for this machine", server=True),
     Option("statsd_port", "integer", "9125", "port of StatsD"),
+    Option("statsd_interval", "number", "30", "seconds between two reports to StatsD"),
     Option("telemetry", "flag", "false", "accepted for programs written for Feast; Tiffin sends none"),
 )
 

@@ -25,6 +25,8 @@ from tiffin.registry.resolve import absolute
 
 if TYPE_CHECKING:
     from tiffin.ingest.materialize import Route
+    from tiffin.ingest.metrics import IngestionMetrics
+    from tiffin.ingest.statsd import Reporter
     from tiffin.jobs.local import LocalLauncher
     from tiffin.jobs.remote import RemoteJobStore
     from tiffin.jobs.store import JobStore
@@ -47,6 +49,7 @@ class Workspace:
         self._lock = threading.RLock()
         self._parts: dict[str, Any] = {}
         self._retired: list[OnlineStore] = []
+        self._counters: list[IngestionMetrics] = []
 
     @property
     def core(self) -> Connection | None:
@@ -117,7 +120,19 @@ class Workspace:
         from tiffin.ingest.materialize import Limits, Route
 
         grace = round(self.config.getfloat("online_expiry_grace") * _SECOND)
-        return Route(self.engine, self.store, Limits(grace, self.memory_budget))
+        return Route(self.engine, self.store, Limits(grace, self.memory_budget), self.metrics)
+
+    @property
+    def metrics(self) -> IngestionMetrics:
+        """What counts ingestion: StatsD where options name it, and whatever :meth:`measure` added."""
+        part: IngestionMetrics = self._part("metrics", self._open_metrics)
+        return part
+
+    def measure(self, counter: IngestionMetrics) -> None:
+        """Let something else count ingestion, too; whoever calls this closes it."""
+        with self._lock:
+            self._counters.append(counter)
+            self._parts.pop("metrics", None)
 
     @property
     def memory_budget(self) -> int | None:
@@ -164,7 +179,7 @@ class Workspace:
         with self._lock:
             parts, self._parts = self._parts, {}
             retired, self._retired = self._retired, []
-        for name in ("launcher", "store", "engine", "jobs_database", "registry", "serving", "core"):
+        for name in ("launcher", "statsd", "store", "engine", "jobs_database", "registry", "serving", "core"):
             part = parts.get(name)
             if part is not None:
                 part.dispose() if name == "jobs_database" else part.close()
@@ -177,6 +192,21 @@ class Workspace:
             raise deployment.no_store(self.config)
         store: OnlineStore = plugins.resolve("online", uri)(uri)
         return store
+
+    def _open_metrics(self) -> IngestionMetrics:
+        from tiffin.ingest.metrics import UNMEASURED, Several
+        from tiffin.ingest.statsd import StatsD
+
+        places = list(self._counters)
+        if self.config.getboolean("statsd_enabled"):
+            places.append(StatsD(self._part("statsd", self._open_statsd)))
+        return Several(places) if len(places) > 1 else places[0] if places else UNMEASURED
+
+    def _open_statsd(self) -> Reporter:
+        from tiffin.ingest.statsd import Reporter
+
+        host, port = self.config.get("statsd_host") or "localhost", self.config.getint("statsd_port")
+        return Reporter(host, port, interval=max(0.1, self.config.getfloat("statsd_interval")))
 
     def _open_registry(self) -> Registry | RemoteRegistry:
         if self.core is not None:

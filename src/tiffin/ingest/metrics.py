@@ -61,9 +61,6 @@ class IngestionMetrics:
         """The same for a stream, where what is counted tells streams from batches."""
         return self
 
-    def close(self) -> None:
-        """Send what was not sent; nothing is counted afterwards."""
-
 
 #: For work that nobody measures.
 UNMEASURED: Final = IngestionMetrics()
@@ -109,7 +106,3 @@ class Several(IngestionMetrics):
 
     def streaming(self) -> IngestionMetrics:
         return Several([place.streaming() for place in self._places])
-
-    def close(self) -> None:
-        for place in self._places:
-            place.close()

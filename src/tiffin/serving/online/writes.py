@@ -253,7 +253,8 @@ class Writes:
         if to == "online":
             commit = push_online(workspace.route, table, source, max_skew=skew, **shared)
         elif to == "offline":
-            commit = ingest(table, source, latest=clock.now() + skew, idempotency_key=key, **shared)
+            latest = clock.now() + skew
+            commit = ingest(table, source, latest=latest, idempotency_key=key, metrics=workspace.metrics, **shared)
         else:
             commit = push(workspace.route, table, source, max_skew=skew, idempotency_key=key, **shared)
         self._metrics.pushed(table.project, commit.rows)
