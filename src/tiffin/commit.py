@@ -14,7 +14,8 @@ class Commit(msgspec.Struct, frozen=True):
     URI, empty where none did); ``first_rejected`` tells of the first ten of these, as the error does that refuses a
     batch: ``{"row": position, "column": name, "reason": text, "value": repr}``. ``already_applied`` is True where the
     idempotency key had been used for the same content before, so that nothing was stored again. ``committed_at`` is
-    the rows' ``_ingested_at`` in UTC microseconds. An empty batch makes no commit and has version -1.
+    the rows' ``_ingested_at`` in UTC microseconds. An empty batch makes no commit and has version -1. ``erased`` rows
+    were left out, because their keys were erased.
     """
 
     project: str
@@ -28,3 +29,4 @@ class Commit(msgspec.Struct, frozen=True):
     idempotency_key: str = ""
     already_applied: bool = False
     first_rejected: tuple[dict[str, Any], ...] = ()
+    erased: int = 0

@@ -16,14 +16,15 @@ from tiffin.definitions.format import DeltaFormat
 from tiffin.definitions.schema import ROW_COLUMN, TableSchema
 from tiffin.definitions.source import FileSource
 from tiffin.errors import InvalidArgument, Unsupported
-from tiffin.ingest.deadletter import discard, folder_of, write_dead_letters
+from tiffin.ingest.deadletter import folder_of, setting_aside
 from tiffin.ingest.digest import digest, with_refused
+from tiffin.ingest.erased import NOBODY, ErasedKeys, Guard
 from tiffin.ingest.input import frames_of
 from tiffin.ingest.metrics import UNMEASURED, IngestionMetrics
 from tiffin.ingest.sift import OnInvalid, Sifted, sifted
 from tiffin.ingest.spool import Spool
 from tiffin.ingest.validate import Validator
-from tiffin.offline.commit_log import append, applied
+from tiffin.offline.commit_log import DEAD_LETTERS, PUSH, append, applied
 from tiffin.offline.delta import check_name, open_table
 from tiffin.offline.location import is_glob, is_remote, normalise
 from tiffin.offline.parts import Batch
@@ -41,6 +42,8 @@ def ingest(
     dead_letters: str,
     staging: str,
     latest: int | None = None,
+    for_online: bool = False,
+    erased: ErasedKeys = NOBODY,
     metrics: IngestionMetrics = UNMEASURED,
     control: Control = UNWATCHED,
 ) -> Commit:
@@ -51,7 +54,9 @@ def ingest(
     columns are dropped. With ``on_invalid="quarantine"`` invalid rows go below ``dead_letters`` with their reason and
     the rest proceeds; else InvalidData carries the first of them and nothing is stored. A batch without a valid row
     makes no commit. An ``idempotency_key`` is unique in the table: the same content under it is stored once, other
-    content is a Conflict. Rows with an event time after ``latest`` (UTC microseconds) are invalid.
+    content is a Conflict. Rows with an event time after ``latest`` (UTC microseconds) are invalid. ``for_online`` notes
+    in the commit that the caller is going to write its rows to the online store, so that recovery does where it is cut
+    off.
     """
     uri = target_of(table)
     check_options(idempotency_key, on_invalid)
@@ -59,10 +64,13 @@ def ingest(
     validator = Validator(table, keep=partition_names(uri, target), latest=latest)
     frames = frames_of(source, table)
     with sifted(validator, frames, on_invalid=on_invalid, staging=staging, metrics=metrics, control=control) as rows:
-        commit = _store(uri, target, validator, rows, idempotency_key or "", dead_letters, control)
+        notes: dict[str, str | int] = {PUSH: 1} if for_online else {}
+        guard = Guard(table, erased)
+        commit = _store(uri, target, validator, rows, guard, idempotency_key or "", dead_letters, notes, control)
     if not commit.already_applied:
         metrics.written(table, commit.rows, store="offline")
         metrics.dead_lettered(table, commit.rejected)
+        metrics.erased(table, commit.erased)
     return commit
 
 
@@ -90,22 +98,25 @@ def _store(
     target: DeltaTable | None,
     validator: Validator,
     rows: Sifted,
+    guard: Guard,
     key: str,
     dead_letters: str,
+    notes: dict[str, str | int],
     control: Control,
 ) -> Commit:
     """Commit the good rows, the bad ones safe before them."""
     table = validator.table
     bad = rows.bad
     batch = Batch(
-        frames=rows.frames,
+        frames=lambda: guard.stored(rows.frames()),
         columns=rows.columns,
         declared=validator.declared,
         indexed=validator.indexed,
         event=table.event_column,
         partition=table.partition_column,
+        admit=guard.admit,
     )
-    content = _content(batch, bad) if key else 0
+    content = _content(rows) if key else 0
     # Other content under the key is a batch of its own, which must not touch the dead letters of the first.
     name = f"{blake2b(key.encode(), digest_size=16).hexdigest()}-{content:016x}" if key else uuid.uuid4().hex
     folder = folder_of(dead_letters, project=table.project, table=table.name, batch=name) if bad.rows else ""
@@ -114,17 +125,12 @@ def _store(
     )
     done = applied(uri, key, content, target)
     if done is None:
-        if bad.rows:
-            write_dead_letters(folder, bad)
-        if not rows.rows:
-            return commit
-        stored = False
-        try:
-            done = append(uri, batch, key=key, digest=content, table=target, control=control)
-            stored = True
-        finally:
-            if bad.rows and not stored:
-                discard(folder)
+        with setting_aside(folder, bad, uri, -1 if target is None else target.version()):
+            if not rows.rows:
+                return commit
+            if bad.rows:
+                notes = {**notes, DEAD_LETTERS: name}
+            done = append(uri, batch, key=key, digest=content, notes=notes, table=target, control=control)
     return msgspec.structs.replace(
         commit,
         version=done.version,
@@ -132,12 +138,13 @@ def _store(
         partitions=done.partitions,
         committed_at=done.ingested_at,
         already_applied=done.already,
+        erased=0 if done.already else guard.dropped,
     )
 
 
-def _content(batch: Batch, bad: Spool) -> int:
-    """The hash of all that was given."""
-    content = digest(batch.frames(), batch.columns)
+def _content(rows: Sifted) -> int:
+    """The hash of all that was given, erased or not: a batch that comes again is the same one."""
+    content, bad = digest(rows.frames(), rows.columns), rows.bad
     return with_refused(content, (frame[ROW_COLUMN] for frame in bad.as_added())) if bad.rows else content
 
 

@@ -83,6 +83,11 @@ def readings(table: TableSchema, features: Sequence[Column], types: Types) -> li
     return rows
 
 
+def key_readings(table: TableSchema, types: Types) -> list[Reading]:
+    """As :func:`readings`, of the keys alone: nothing else need be there."""
+    return [_declared(table, column, types) for column in table.keys]
+
+
 def canonical_types(table: TableSchema, features: Sequence[Column]) -> dict[str, pl.DataType]:
     """The columns of a canonical frame with their types, in order."""
     return {

@@ -27,14 +27,19 @@ from tiffin.definitions.schema import INGESTED_AT_COLUMN
 from tiffin.errors import ConcurrentChange, Conflict
 from tiffin.offline.area import TOKEN, Area, Part, sweep
 from tiffin.offline.delta import delta_errors
+from tiffin.offline.lake import ROWS
+from tiffin.offline.fence import NEW, fence_of
 from tiffin.offline.parts import Batch, Shape, write_parts
 from tiffin.offline.target import prepare, shape_of, stamped
 
 #: Keys of a commit's metadata beside COMMITTED_AT and TOKEN.
 INGESTED_AT: Final = "tiffin.ingested_at"
-ROWS: Final = "tiffin.rows"
 KEY: Final = "tiffin.key"
 OFFSETS: Final = "tiffin.offsets"
+#: Notes that a writer leaves in its commit: that its rows are meant for the online store, too, and the name of its
+#: dead letters. By the first recovery finishes what was meant for both stores and reached only this one.
+PUSH: Final = "tiffin.push"
+DEAD_LETTERS: Final = "tiffin.dead_letters"
 
 #: How often an attempt that lost its race is repeated, and how long it waits at most in between.
 ATTEMPTS: Final = 100
@@ -71,15 +76,19 @@ class OffsetsMoved(ConcurrentChange):
 
 
 class Claim(NamedTuple):
-    """What keeps a batch from being stored twice: its key with a hash of its content, and the offsets it ends at."""
+    """What keeps a batch from being stored twice: its key with a hash of its content, and the offsets it ends at.
+
+    ``notes`` stand beside them in the commit's metadata.
+    """
 
     key: str = ""
     digest: int = 0
     offsets: Offsets = {}
+    notes: Mapping[str, str | int] = {}
 
 
 class _Outdated(Exception):  # no error: the batch is written anew
-    """Another writer took the batch's instant, or changed the columns it was written for."""
+    """Another writer took the batch's instant, changed the columns it was written for, or erased rows of it."""
 
 
 def append(
@@ -89,6 +98,7 @@ def append(
     key: str = "",
     digest: int = 0,
     offsets: Offsets | None = None,
+    notes: Mapping[str, str | int] | None = None,
     table: DeltaTable | None = None,
     control: Control = UNWATCHED,
 ) -> Appended:
@@ -97,19 +107,24 @@ def append(
     ``key`` is unique in the table: with an equal ``digest`` (63 bits of a hash of the content) the batch is stored
     once, with another it is a Conflict. ``offsets`` are moved in the same commit: OffsetsMoved where one of them is not
     where it is expected. ConcurrentChange where other writers won every race; StorageError where the place refuses the
-    work; nothing is stored then. ``table`` spares opening it again.
+    work; nothing is stored then. ``notes`` are metadata of the commit, such as PUSH where the rows are meant for the
+    online store, too. ``table`` spares opening it again.
     """
-    claim = Claim(key, digest, offsets or {})
+    claim = Claim(key, digest, offsets or {}, notes or {})
+    is_new = table is None
     table, shape = _prepared(uri, batch, table)
     sweep(uri, table)
     for _ in range(REWRITES):
         found = _claimed(uri, claim, table)
         if found is not None:
             return found
+        if batch.admit is not None:
+            batch.admit(NEW if is_new else fence_of(table))
         try:
             return _write_and_commit(uri, table, batch, shape, claim, control)
         except _Outdated:
             table, shape = _prepared(uri, batch, table)
+            is_new = False
     raise ConcurrentChange(f"Other writers kept changing the table at {uri!r}.", hint="Try again.")
 
 
@@ -166,6 +181,7 @@ def _write_and_commit(
     uri: str, table: DeltaTable, batch: Batch, shape: Shape, claim: Claim, control: Control
 ) -> Appended:
     with delta_errors(uri), Area(uri) as area:
+        fence = fence_of(table)
         stamp = max(clock.now(), int(_stamps(table).max() or 0) + _CUT_US + 1)  # type: ignore[arg-type]  # of integers
         parts = write_parts(area, batch, shape, stamp, control)
         control.check()
@@ -180,7 +196,7 @@ def _write_and_commit(
             found = _claimed(uri, claim, table)
             if found is not None:
                 return found
-            if shape_of(table, batch) != shape or stamp in _stamps(table):
+            if shape_of(table, batch) != shape or stamp in _stamps(table) or fence_of(table) != fence:
                 raise _Outdated
             _wait(attempt)
     raise ConcurrentChange(
@@ -196,6 +212,7 @@ def _commit(
         TOKEN: area.token,
         INGESTED_AT: stamp,
         ROWS: sum(part.rows for part in parts),
+        **claim.notes,
     }
     if claim.key:
         metadata[KEY] = _app(claim.key)
