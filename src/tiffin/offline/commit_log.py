@@ -25,15 +25,16 @@ from tiffin import clock
 from tiffin.control import UNWATCHED, Control
 from tiffin.definitions.schema import INGESTED_AT_COLUMN
 from tiffin.errors import ConcurrentChange, Conflict
+from tiffin.offline import lake
 from tiffin.offline.area import TOKEN, Area, Part, sweep
 from tiffin.offline.delta import delta_errors
-from tiffin.offline.lake import ROWS
 from tiffin.offline.fence import NEW, fence_of
 from tiffin.offline.parts import Batch, Shape, write_parts
 from tiffin.offline.target import prepare, shape_of, stamped
 
 #: Keys of a commit's metadata beside COMMITTED_AT and TOKEN.
 INGESTED_AT: Final = "tiffin.ingested_at"
+ROWS: Final = lake.ROWS
 KEY: Final = "tiffin.key"
 OFFSETS: Final = "tiffin.offsets"
 #: Notes that a writer leaves in its commit: that its rows are meant for the online store, too, and the name of its

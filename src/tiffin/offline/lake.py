@@ -6,6 +6,7 @@ named by absolute paths, or URIs on buckets, and carry what prunes them.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -13,6 +14,7 @@ import msgspec
 import polars as pl
 
 from tiffin.definitions.format import DeltaFormat
+from tiffin.definitions.schema import INGESTED_AT_COLUMN
 from tiffin.definitions.source import FileSource
 from tiffin.errors import NotFound, Unsupported
 from tiffin.offline.base import Position
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 #: The key of a commit's metadata that holds when it was made, in UTC microseconds.
 COMMITTED_AT: Final = "tiffin.committed_at"
+#: That which holds how many rows it brought.
+ROWS: Final = "tiffin.rows"
 
 #: Statistics in a log may be cut to milliseconds, so that a maximum lies up to this much too low.
 _CUT_US: Final = 999
@@ -107,7 +111,7 @@ def position(source: FileSource) -> Position:
     table = None if is_glob(uri) else open_table(uri, pinned)
     if table is None:
         return Position(uri, files=tuple((f.path, f.size, f.modified_ns) for f in _plain_files(uri)))
-    return Position(_identity(uri, table), table.version())
+    return Position(identity(uri, table), table.version())
 
 
 def files_since(source: FileSource, since: Position) -> LakeSnapshot:
@@ -132,10 +136,24 @@ def files_since(source: FileSource, since: Position) -> LakeSnapshot:
         table = open_table(now.uri, since.version)
     except NotFound:
         return now
-    if table is None or _identity(now.uri, table) != since.identity:
+    if table is None or identity(now.uri, table) != since.identity:
         return now
     old = {f.path for f in log_files(now.uri, table, "")}
     return msgspec.structs.replace(now, files=tuple(f for f in now.files if f.path not in old))
+
+
+def files_ingested(snapshot: LakeSnapshot, instants: Collection[int]) -> set[str]:
+    """The paths of files in which rows that were ingested at one of these instants may be, by the log's statistics."""
+    table = None if snapshot.version < 0 else open_table(snapshot.uri, snapshot.version)
+    if table is None:
+        return set()
+    return {
+        file.path
+        for file in log_files(snapshot.uri, table, INGESTED_AT_COLUMN)
+        if file.event_min is None
+        or file.event_max is None
+        or any(file.event_min <= instant <= file.event_max for instant in instants)
+    }
 
 
 def commits_since(source: FileSource, since: Position | None) -> int:
@@ -146,11 +164,16 @@ def commits_since(source: FileSource, since: Position | None) -> int:
     table = open_table(newer.uri, newer.version)
     if table is None:
         return 0
-    follows = since is not None and since.identity == _identity(newer.uri, table)
+    follows = since is not None and since.identity == identity(newer.uri, table)
     seen = since.version if since is not None and follows else -1
     with delta_errors(newer.uri):
         history = table.history(newer.version - seen)
-    return max(1, len([e for e in history if e["version"] > seen and e["operation"] not in _WITHOUT_ROWS]))
+    return max(1, len([entry for entry in history if entry["version"] > seen and with_rows(entry)]))
+
+
+def with_rows(entry: Mapping[str, Any]) -> bool:
+    """Whether a commit, as a table's history tells of it, brought rows."""
+    return entry["operation"] not in _WITHOUT_ROWS and str(entry.get(ROWS, "")) != "0"
 
 
 def log_files(uri: str, table: DeltaTable, event_column: str) -> tuple[LakeFile, ...]:
@@ -197,7 +220,8 @@ def _columns(table: DeltaTable) -> tuple[str, ...]:
     return tuple(field.name for field in table.schema().fields)
 
 
-def _identity(uri: str, table: DeltaTable) -> str:
+def identity(uri: str, table: DeltaTable) -> str:
+    """The identity of an open table in positions; it changes when the table is made anew at the same place."""
     return f"{uri}#{table.metadata().id}"
 
 
@@ -226,12 +250,16 @@ def committed_at(entry: dict[str, Any]) -> int:
 
 __all__ = [
     "COMMITTED_AT",
+    "ROWS",
     "LakeFile",
     "LakeSnapshot",
     "commits_since",
     "committed_at",
+    "files_ingested",
     "files_since",
+    "identity",
     "log_files",
     "position",
     "snapshot",
+    "with_rows",
 ]
