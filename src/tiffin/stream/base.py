@@ -9,7 +9,7 @@ A partition is named ``topic/number``. An offset says where to read on: a commit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -63,13 +63,6 @@ class StreamSource(Protocol):
 
         It has happened when the call returns. ConcurrentChange where a partition is another member's by now, and
         Unavailable where the broker does not answer; then no, some or all of the offsets were recorded.
-        """
-        ...
-
-    def committed(self, partitions: Iterable[str]) -> dict[str, int]:
-        """The offsets that the group has recorded for partitions, without those of which it has none.
-
-        May be called from ``on_assign``. Unavailable where the broker does not answer.
         """
         ...
 

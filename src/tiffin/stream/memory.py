@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from tiffin.errors import ConcurrentChange, FailedPrecondition, NotFound, Unavailable
@@ -135,12 +135,6 @@ class MemorySource:
                 if self._group.owners.get(partition) is not self:
                     raise ConcurrentChange(f"Partition {partition!r} belongs to another member of the group by now.")
                 self._group.offsets[partition] = offset
-
-    def committed(self, partitions: Iterable[str]) -> dict[str, int]:
-        self._check_open()
-        with self._broker.changed:
-            self._check_up()
-            return {name: offset for name in partitions if (offset := self._group.offsets.get(name)) is not None}
 
     def lag(self) -> dict[str, int]:
         logs = self._broker.logs
