@@ -23,6 +23,7 @@ from tiffin.workspace import Workspace, check_servers
 
 if TYPE_CHECKING:
     from tiffin.commit import Commit
+    from tiffin.ingest.metrics import IngestionMetrics
     from tiffin.jobs.base import IngestionJob, Job
     from tiffin.jobs.record import JobRecord
     from tiffin.jobs.retrieval import RetrievalJob
@@ -331,6 +332,10 @@ class Client:
         return self._job(self._workspace.jobs.get(job_id))
 
     # The client itself
+
+    def measure(self, counter: IngestionMetrics) -> None:
+        """Let something count what this client brings in, beside StatsD where options name it."""
+        self._workspace.measure(counter)
 
     def version(self) -> dict[str, Any]:
         """The versions of what this client is made of and speaks to; Unavailable where a service does not answer."""

@@ -142,6 +142,7 @@ _TABLE: Final = (
     Option("statsd_host", "text", "", "host of StatsD; empty for this machine", server=True),
     Option("statsd_port", "integer", "9125", "port of StatsD"),
     Option("statsd_interval", "number", "30", "seconds between two reports to StatsD"),
+    Option("metrics_textfile", "path", "", "file that commands add what they counted to, for Prometheus' node exporter"),
     Option("telemetry", "flag", "false", "accepted for programs written for Feast; Tiffin sends none"),
 )
 

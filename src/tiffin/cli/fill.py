@@ -9,6 +9,7 @@ import typer
 from tiffin import clock
 from tiffin.cli import output
 from tiffin.cli.jobs import job_data
+from tiffin.cli.metrics import left_behind
 from tiffin.cli.progress import watch, working
 from tiffin.cli.session import Session, command, group
 from tiffin.errors import InvalidArgument
@@ -45,7 +46,7 @@ def ingest(
 
     Rows are validated first and committed all at once; the online store is left as it is.
     """
-    with working(f"Ingesting {source}"):
+    with left_behind(session.client), working(f"Ingesting {source}"):
         commit = session.client.ingest(table, source, idempotency_key=idempotency_key, on_invalid=on_invalid)
     session.answer(output.plain(commit), lambda: _committed(commit, online=False))
 
@@ -58,7 +59,7 @@ def push(
 
     The history is written first; online, the row with the latest event of each key stays.
     """
-    with working(f"Pushing {source}"):
+    with left_behind(session.client), working(f"Pushing {source}"):
         commit = session.client.push(table, source, idempotency_key=idempotency_key, on_invalid=on_invalid)
     session.answer(output.plain(commit), lambda: _committed(commit, online=True))
 
@@ -93,13 +94,14 @@ def materialize(
             hint="Leave out one of them.",
         )
     names = tables or None
-    if incremental:
-        job = session.client.materialize_incremental(names, block=False)
-    else:
-        since = None if start is None else clock.to_micros(start, field="start")
-        until = None if end is None else clock.to_micros(end, field="end")
-        job = session.client.materialize(names, since, until, block=False)
-    watch(job, f"Materializing {', '.join(job.tables)}")
+    since = None if start is None else clock.to_micros(start, field="start")
+    until = None if end is None else clock.to_micros(end, field="end")
+    with left_behind(session.client):
+        if incremental:
+            job = session.client.materialize_incremental(names, block=False)
+        else:
+            job = session.client.materialize(names, since, until, block=False)
+        watch(job, f"Materializing {', '.join(job.tables)}")
     session.answer(job_data(job.record), lambda: _materialized(job))
 
 
@@ -116,6 +118,7 @@ def _committed(commit: Commit, *, online: bool) -> list[RenderableType]:
     lines: list[RenderableType] = [words(("✓ ", "green"), f"{count(commit.rows, 'row')} in {place}.")]
     if commit.rejected:
         lines.append(words(("! ", "yellow"), f"{count(commit.rejected, 'row')} set aside in {commit.dead_letters}"))
+        lines += [f"  {line}" for line in output.at_fault(commit.first_rejected)]
     return lines
 
 

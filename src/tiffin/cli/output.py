@@ -118,7 +118,7 @@ def report(error: TiffinError, *, as_json: bool) -> None:
     rejected = error.rejected if isinstance(error, InvalidData) else ()
     message, hint = _as_typed(error.message).rstrip(), error.hint and _as_typed(error.hint)
     data = error.to_dict() | {"message": message, "hint": hint}
-    fail(message, hint=hint, as_json=as_json, data=data, lines=list(_at_fault(rejected)))
+    fail(message, hint=hint, as_json=as_json, data=data, lines=list(at_fault(rejected)))
 
 
 def _as_typed(text: str) -> str:
@@ -154,7 +154,8 @@ def _fail_in_colour(message: str, hint: str | None, lines: Iterable[str]) -> Non
     console(stderr=True).print(grid)
 
 
-def _at_fault(rejected: Iterable[dict[str, Any]]) -> Iterable[str]:
+def at_fault(rejected: Iterable[dict[str, Any]]) -> Iterable[str]:
+    """Refused rows, a line each, the first of them; how many more are told of."""
     rows = list(rejected)
     for row in rows[:_SHOWN_REJECTED]:
         yield f"row {row.get('row')}, {row.get('column')}: {row.get('reason')} ({row.get('value')})"

@@ -46,6 +46,7 @@ class Core:
         self.workspace = Workspace(config)
         self.gate = open_gate(config, self.workspace)
         self.metrics = CoreMetrics()
+        self.workspace.measure(self.metrics.ingestion)
         self.metrics.watch(self._facts)
         self.metrics.follow(self.gate.counts)
         self._file = self.workspace.home / SNAPSHOT_NAME

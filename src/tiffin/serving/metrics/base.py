@@ -1,4 +1,4 @@
-"""Metrics: what every service counts, and how it is asked for it."""
+"""Metrics: what a process counts, and how it is asked for it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from tiffin.errors import StorageError
 from tiffin.serving.metrics.board import Board
 from tiffin.serving.metrics.exposition import chosen_format, exposed
+from tiffin.serving.metrics.ingestion import FAMILIES as INGESTION
+from tiffin.serving.metrics.ingestion import IngestionCounts
 from tiffin.serving.metrics.tally import Family, State, Tally, merged
 
 #: The environment variable through which a runner names the folder that its workers share; it makes and removes it.
@@ -35,52 +37,25 @@ _log = logging.getLogger(__name__)
 
 
 class Metrics:
-    """The counts of one process of a service. Safe to use from several threads.
+    """The counts of one process, of a service or of jobs. Safe to use from several threads.
 
     ``folder`` is shared by the workers of one service, by default what the environment names; without one, the process
     answers for itself alone.
     """
 
     def __init__(self, prefix: str, families: Sequence[Family], folder: Path | None = None) -> None:
-        shared = (
-            Family(f"{prefix}_workers", "gauge", "Workers that run."),
-            Family(f"{prefix}_auth_denied_total", "counter", "Requests that were denied.", ("reason",)),
-            Family(f"{prefix}_audit_dropped_total", "counter", "Denials that the audit log has no room for."),
-            Family(
-                f"{prefix}_access_age_seconds", "gauge", "Seconds since the known tokens were confirmed.", merge="max"
-            ),
-            Family(f"{prefix}_store_errors_total", "counter", "Errors of stores and databases.", ("store", "code")),
-            Family(f"{prefix}_limit_rejections_total", "counter", "Requests refused by a limit.", ("limit",)),
-        )
-        self._families = [*families, *shared, *_PROCESS]
+        workers = Family(f"{prefix}_workers", "gauge", "Workers that run.")
+        self._families = [*families, workers, *INGESTION, *_PROCESS]
         self._prefix = prefix
         self._tallies = {family.name: Tally(family) for family in self._families}
         self._lock = threading.Lock()
+        #: What counts ingestion in this process.
+        self.ingestion = IngestionCounts(self._tallies, self._lock)
         self._started = time.time()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._gate: Callable[[], tuple[int, float | None]] | None = None
         named = folder or (Path(text) if (text := os.environ.get(FOLDER_VARIABLE)) else None)
         self._board = None if named is None else Board(named, self._families)
-
-    def denied(self, reason: str) -> None:
-        """Count a request that was denied: ``unauthenticated`` or ``permission``."""
-        self._count("auth_denied_total", reason)
-
-    def follow(self, gate: Callable[[], tuple[int, float | None]]) -> None:
-        """Ask ``gate`` whenever somebody looks; it must not block.
-
-        It tells how many denials were not recorded, and the age of the tokens it knows, in seconds, None without any.
-        """
-        self._gate = gate
-
-    def store_error(self, store: str, code: str) -> None:
-        """Count an error of ``online`` or ``registry`` by the code of the error, such as ``unavailable``."""
-        self._count("store_errors_total", store, code)
-
-    def limited(self, limit: str) -> None:
-        """Count a request refused by a limit: ``body``, ``rows``, ``features``, ``time`` or ``load``."""
-        self._count("limit_rejections_total", limit)
 
     def start(self) -> None:
         """Begin to tell other workers what this one counts; nothing to do where there are none."""
@@ -137,10 +112,7 @@ class Metrics:
 
     def _asked(self) -> dict[str, float]:
         """What others know, by the name of its metric; called without the lock."""
-        if self._gate is None:
-            return {}
-        dropped, age = self._gate()
-        return {"audit_dropped_total": dropped} | ({} if age is None else {"access_age_seconds": age})
+        return {}
 
     def _collect(self) -> None:
         """Bring what is kept elsewhere into the tallies; called with the lock held."""

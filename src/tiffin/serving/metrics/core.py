@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from tiffin import clock
-from tiffin.serving.metrics.base import LATENCY_BOUNDS, Metrics
+from tiffin.serving.metrics.base import LATENCY_BOUNDS
+from tiffin.serving.metrics.service import ServiceMetrics
 from tiffin.serving.metrics.tally import Family
 
 _PREFIX: Final = "tiffin_core"
@@ -46,7 +47,7 @@ class CoreFacts(NamedTuple):
     stores: int
 
 
-class CoreMetrics(Metrics):
+class CoreMetrics(ServiceMetrics):
     """The counts of one worker of the registry service."""
 
     def __init__(self, folder: Path | None = None) -> None:

@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 
 from tiffin import clock
 from tiffin.online.read import Status
-from tiffin.serving.metrics.base import LATENCY_BOUNDS, Metrics
+from tiffin.serving.metrics.base import LATENCY_BOUNDS
 from tiffin.serving.metrics.plan import ROW_BOUNDS, Cell, PlanCounts
+from tiffin.serving.metrics.service import ServiceMetrics
 from tiffin.serving.metrics.tally import Family
 
 _PREFIX: Final = "tiffin_serving"
@@ -103,7 +104,7 @@ class ServingFacts(NamedTuple):
     tables: int
 
 
-class ServingMetrics(Metrics):
+class ServingMetrics(ServiceMetrics):
     """The counts of one worker of the online service."""
 
     def __init__(self, folder: Path | None = None) -> None:

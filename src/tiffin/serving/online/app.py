@@ -33,6 +33,7 @@ from tiffin.config import Config
 from tiffin.errors import NotFound, PermissionDenied, StorageError, TiffinError, Unauthenticated, Unavailable, closest
 from tiffin.refs import DEFAULT_PROJECT, check_project
 from tiffin.registry.access import EVERY_PROJECT, Principal, Role
+from tiffin.serving.access.denials import discreet
 from tiffin.serving.access.gate import OpenGate, authorization_of, open_gate
 from tiffin.serving.access.rules import OPEN, Rule
 from tiffin.serving.logs import REQUEST_ID_HEADER, AccessLog, begin_request
@@ -96,6 +97,7 @@ class Online:
         self._metrics_are_open = not config.getboolean("metrics_auth")
         self.workspace = Workspace(config)
         self.metrics = ServingMetrics()
+        self.workspace.measure(self.metrics.ingestion)
         self.gate = open_gate(config, self.workspace)
         #: Who everybody is where access control is off.
         self._anyone = self.gate.admit(None) if isinstance(self.gate, OpenGate) else None
@@ -156,6 +158,7 @@ class Online:
 
     async def _answer(self, route: Route, request: Request) -> Answer:
         """The answer, errors included."""
+        principal = _NOBODY
         try:
             if request.method != route.method:
                 self._refuse(route, request)
@@ -171,7 +174,7 @@ class Online:
             return Answer(b"", 499, ())
         except TiffinError as error:
             self._count(error)
-            return error_answer(told(error), feast=route.feast)
+            return error_answer(told(discreet(error, principal)), feast=route.feast)
 
     def _refuse(self, route: Route, request: Request) -> None:
         """Raise where a route does not answer a method, or is none; HEAD is answered as GET."""
