@@ -10,7 +10,9 @@ tell keys and times, the table's online rows are removed before the first new on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -20,8 +22,9 @@ from msgspec.structs import replace
 from tiffin import clock
 from tiffin.control import UNWATCHED, Control
 from tiffin.definitions.schema import EVENT_TS, TableSchema
-from tiffin.errors import InvalidArgument
+from tiffin.errors import InvalidArgument, TiffinError
 from tiffin.ingest import marks
+from tiffin.ingest.erased import NOBODY, ErasedKeys, Guard
 from tiffin.ingest.metrics import UNMEASURED, IngestionMetrics
 from tiffin.offline.base import OfflineEngine, Position, Window
 from tiffin.online.base import Marks, OnlineStore, Scannable, TableId, WriteResult
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 #: the more, the less they jump about.
 BATCH_ROWS: Final = 65_536
 BATCH_BYTES: Final = 32 << 20
+#: Before every event.
+_FIRST: Final = -(1 << 63)
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -49,12 +54,13 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """From where to where rows go, in which bounds, and who counts them."""
+    """From where to where rows go, in which bounds, who counts them, and whose keys were erased."""
 
     engine: OfflineEngine
     store: OnlineStore
     limits: Limits = Limits()
     metrics: IngestionMetrics = UNMEASURED
+    erased: ErasedKeys = NOBODY
 
 
 def materialize(
@@ -73,11 +79,13 @@ def materialize(
     until = clock.now() + 1
     window = Window(start=start, end=until if end is None else min(end, until))
     position = route.engine.position(table)
-    if isinstance(route.store, Marks):
-        _unmixed(route.store, table, position, control)
-    result = _scan(route, table, window, position, control)
-    if isinstance(route.store, Marks):
-        marks.note(route.store, table, position)
+    run = marks.Begun(uuid.uuid4().hex, clock.now(), start=start, end=end)
+    with _told(route.store, table, run):
+        if isinstance(route.store, Marks):
+            _unmixed(route.store, table, position, run, control)
+        result = _scan(route, table, window, position, run, control)
+        if isinstance(route.store, Marks):
+            marks.note(route.store, table, position, filled_from=_FIRST if start is None else start)
     return result
 
 
@@ -93,7 +101,16 @@ def materialize_incremental(route: Route, table: TableSchema, *, control: Contro
     position = route.engine.position(table)
     if before is not None and _went_back(before, position):
         marks.advance(route.store, table, before, replace(before, mixed=True))
-    base = _unmixed(route.store, table, position, control)
+    run = marks.Begun(uuid.uuid4().hex, now, incremental=True)
+    with _told(route.store, table, run):
+        return _follow(route, table, position, now, run, control)
+
+
+def _follow(
+    route: Route, table: TableSchema, position: Position, now: int, run: marks.Begun, control: Control
+) -> WriteResult:
+    """Write what came since the table's mark, up to ``position``, and move it."""
+    base = _unmixed(route.store, table, position, run, control)
     follows = base.position is not None and base.position.identity == position.identity
     if base.position is None or not follows or not base.covers(table):
         control.log(f"{table.label()}: from the beginning")
@@ -107,11 +124,28 @@ def materialize_incremental(route: Route, table: TableSchema, *, control: Contro
         if position == base.position and not due:
             return WriteResult()
         window = Window(end=now + 1, since=base.position, revisit_from=base.pending_from if due else None)
-    result = _scan(route, table, window, position, control)
+    result = _scan(route, table, window, position, run, control)
     pending_from = route.engine.earliest_event_after(table, now)
     if not marks.advance(route.store, table, base, marks.reached(table, position, pending_from)):
         control.log(f"{table.label()}: the mark was moved by another run; the next one looks again")
     return result
+
+
+@contextmanager
+def _told(store: OnlineStore, table: TableSchema, run: marks.Begun) -> Iterator[None]:
+    """Around a run that may begin: where it ends by an error, it has ended, too, and whoever asked for it knows."""
+    try:
+        yield
+    except TiffinError:
+        with suppress(TiffinError):  # the store may be what is away
+            _end(store, table, run)
+        raise
+    _end(store, table, run)
+
+
+def _end(store: OnlineStore, table: TableSchema, run: marks.Begun) -> None:
+    if isinstance(store, Marks):
+        marks.end(store, table, run)
 
 
 def _went_back(mark: marks.Mark, position: Position) -> bool:
@@ -120,7 +154,9 @@ def _went_back(mark: marks.Mark, position: Position) -> bool:
     return written is not None and written.identity == position.identity and position.version < written.version
 
 
-def _unmixed(store: OnlineStore, table: TableSchema, position: Position, control: Control) -> marks.Mark:
+def _unmixed(
+    store: OnlineStore, table: TableSchema, position: Position, run: marks.Begun, control: Control
+) -> marks.Mark:
     """The table's mark, its rows removed first where they are not all of the source at ``position``.
 
     Cut off anywhere, the next run begins it again. A row that is pushed meanwhile and removed with the others comes
@@ -132,6 +168,7 @@ def _unmixed(store: OnlineStore, table: TableSchema, position: Position, control
         emptying = marks.opening(table, position.identity, mixed=True)
         if not marks.advance(store, table, base, emptying):
             continue
+        marks.begin(store, table, run)
         if isinstance(store, Scannable):
             _remove(store, table_id, control)
         else:
@@ -161,7 +198,11 @@ def commits_waiting(route: Route, table: TableSchema) -> int:
     return route.engine.commits_since(table, None if mark is None or outdated else mark.looked)
 
 
-def _scan(route: Route, table: TableSchema, window: Window, position: Position, control: Control) -> WriteResult:
+def _scan(
+    route: Route, table: TableSchema, window: Window, position: Position, run: marks.Begun, control: Control
+) -> WriteResult:
+    if isinstance(route.store, Marks):
+        marks.begin(route.store, table, run)
     frames = route.engine.latest(table, window, memory_budget=route.limits.memory_budget, control=control)
     result = write_frames(route, table, frames, position.identity, control=control)
     route.metrics.read(table, result.written + result.skipped)
@@ -188,13 +229,17 @@ def write_frames(
     number = store.ensure(table_id, Layout.of(table.features).to_bytes())
     expire_after = None if table.max_age is None else table.max_age + route.limits.grace
     result = WriteResult()
-    _narrow(store, table, source)
+    guard = Guard(table, route.erased)
+    _narrow(store, table, source, guard)
     for batch, without_key in _batches(table, frames):
         control.check()
-        rows = encode_frame(table, number, batch, online_only=online_only)
-        done = store.write(table_id, rows, expire_after=expire_after) + WriteResult(skipped=without_key)
-        _narrow(store, table, source)
-        _measure(route.metrics, table, batch, done)
+        kept = guard.kept(batch)
+        rows = encode_frame(table, number, kept, online_only=online_only)
+        done = store.write(table_id, rows, expire_after=expire_after)
+        done += WriteResult(skipped=without_key, erased=batch.height - kept.height)
+        if _narrow(store, table, source, guard):
+            done += _take_back(store, table_id, guard, kept, rows)
+        _measure(route.metrics, table, kept, done)
         result += done
         control.progress(result.written + result.skipped)
     return result
@@ -203,14 +248,35 @@ def write_frames(
 def _measure(metrics: IngestionMetrics, table: TableSchema, batch: pl.DataFrame, done: WriteResult) -> None:
     metrics.written(table, done.written)
     metrics.skipped(table, done.skipped)
+    metrics.erased(table, done.erased)
     latest = None if metrics is UNMEASURED or batch.is_empty() else batch[EVENT_TS].to_physical().max()
     if isinstance(latest, int):
         metrics.freshness(table, latest)
 
 
-def _narrow(store: OnlineStore, table: TableSchema, source: str) -> None:
-    if isinstance(store, Marks):
-        marks.narrow(store, table, source)
+def _narrow(store: OnlineStore, table: TableSchema, source: str, guard: Guard) -> bool:
+    """Narrow the mark, and know all erasures up to its fence; whether there were any that were not known."""
+    if not isinstance(store, Marks):
+        return guard.admit(0) > 0
+    mark = marks.narrow(store, table, source)
+    before = guard.version
+    known = guard.admit(mark.erased)
+    if mark.erased <= 0 < known:
+        marks.fence(store, table, known)
+    return known > before
+
+
+def _take_back(
+    store: OnlineStore, table: TableId, guard: Guard, kept: pl.DataFrame, rows: Sequence[tuple[bytes, bytes]]
+) -> WriteResult:
+    """Remove again what was written of keys that were erased meanwhile."""
+    gone = guard.gone(kept)
+    if gone is None:
+        return WriteResult()
+    keys = [rows[place][0] for place in gone.arg_true()]
+    if isinstance(store, Scannable):
+        store.delete(table, keys)
+    return WriteResult(erased=len(keys))
 
 
 def _batches(table: TableSchema, frames: Iterable[pl.DataFrame]) -> Iterator[tuple[pl.DataFrame, int]]:

@@ -2,12 +2,13 @@
 
 What goes online is read back from the commit, so that both stores hold the very same values and ranks, and so that a
 push that is repeated under its idempotency key also repairs what a crash between the two left undone. Without a
-repetition the next incremental materialisation does: it follows commits.
+repetition recovery does (:mod:`tiffin.ingest.repair`): the commit notes that it is a push, and the table's mark which
+pushes have reached the store.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from tiffin import clock
 from tiffin.commit import Commit
@@ -16,8 +17,12 @@ from tiffin.definitions.schema import TableSchema
 from tiffin.ingest import marks
 from tiffin.ingest.batch import OnInvalid, ingest
 from tiffin.ingest.materialize import Route, write_frames
+from tiffin.ingest.repair import finish_pushes
 from tiffin.offline.base import Position, Window
 from tiffin.online.base import Marks
+
+#: So many pushes may have reached the store after one of which that is not known: then the log is asked about it.
+UNSETTLED: Final = 64
 
 
 def push(
@@ -46,6 +51,7 @@ def push(
         dead_letters=dead_letters,
         staging=staging,
         latest=latest,
+        for_online=True,
         metrics=route.metrics,
         control=control,
     )
@@ -56,15 +62,24 @@ def push(
     window = Window(end=latest + 1, since=Position(after.identity, commit.version - 1))
     frames = route.engine.latest(table, window, memory_budget=route.limits.memory_budget, control=control)
     write_frames(route, table, frames, after.identity, control=control)
-    if after.version == commit.version and isinstance(route.store, Marks):
-        _move_mark(route, table, before, after)
+    if isinstance(route.store, Marks):
+        _move_mark(route, table, before, commit.version, after)
     return commit
 
 
-def _move_mark(route: Route, table: TableSchema, before: Position, after: Position) -> None:
-    """Spare the next incremental run the commit that was just written, if all before it is known to be written."""
+def _move_mark(route: Route, table: TableSchema, before: Position, version: int, after: Position) -> None:
+    """Tell that the commits from ``version`` on were written; sparing the next incremental run to look at them.
+
+    It is spared where all before them is known to be written, too.
+    """
     base = marks.read(route.store, table)
-    if base is not None and base.position == before and after.version == before.version + 1 and base.covers(table):
-        marks.advance(route.store, table, base, marks.reached(table, after, base.pending_from))
-    elif before == (base.looked if base is not None and base.looked is not None else Position(before.identity)):
-        marks.note(route.store, table, after)
+    follows = base is not None and base.position == before and after.version == version == before.version + 1
+    if base is not None and follows and base.covers(table):
+        moved = marks.advance(route.store, table, base, marks.reached(table, after, base.pending_from))
+        if moved:
+            return
+    seen = base.looked if base is not None and base.looked is not None else Position(before.identity)
+    looked = after if after.version == version and before == seen else None
+    told = marks.settle(route.store, table, after.identity, range(version, after.version + 1), looked=looked)
+    if len(told.beyond) > UNSETTLED:
+        finish_pushes(route, table)

@@ -42,12 +42,14 @@ class Window(msgspec.Struct, frozen=True):
 
     ``since`` limits the scan to what was committed after that position. ``revisit_from`` adds rows of earlier
     commits with ``event_ts >= revisit_from``: those that an earlier run left pending because they lay in its future.
+    ``commits`` are the instants of ingestion of the only commits whose rows count, in UTC microseconds.
     """
 
     start: int | None = None
     end: int | None = None
     since: Position | None = None
     revisit_from: int | None = None
+    commits: tuple[int, ...] | None = None
 
 
 class OfflineEngine(Protocol):
@@ -79,11 +81,19 @@ class OfflineEngine(Protocol):
         ...
 
     def latest(
-        self, table: TableSchema, window: Window, *, memory_budget: int | None, control: Control
+        self,
+        table: TableSchema,
+        window: Window,
+        *,
+        keys: pl.DataFrame | None = None,
+        memory_budget: int | None,
+        control: Control,
     ) -> Iterator[pl.DataFrame]:
         """The row of greatest rank of every key inside the window, as canonical frames, tombstones included.
 
-        Every key appears at most once over all batches.
+        Every key appears at most once over all batches. ``keys`` are the only keys that count, where given: the key
+        columns under their Tiffin names and types, without nulls, each key once. They are not given together with the
+        window's ``since``.
         """
         ...
 

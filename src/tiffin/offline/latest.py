@@ -16,7 +16,7 @@ from tiffin.offline import budget, lake
 from tiffin.offline.asof import latest_of_keys
 from tiffin.offline.base import Window
 from tiffin.offline.buckets import Buckets, bucket_of
-from tiffin.offline.columns import canonical_types
+from tiffin.offline.columns import INSTANT, canonical_types
 from tiffin.offline.look import FileRows, Rows, SpilledRows
 from tiffin.offline.runs import AT
 from tiffin.offline.source import History, check_unchanged, file_source, open_history
@@ -26,7 +26,9 @@ from tiffin.types import polars_type
 BATCH_ROWS: Final = 131_072
 
 
-def latest(table: TableSchema, window: Window, memory_budget: int | None, control: Control) -> Iterator[pl.DataFrame]:
+def latest(
+    table: TableSchema, window: Window, keys: pl.DataFrame | None, memory_budget: int | None, control: Control
+) -> Iterator[pl.DataFrame]:
     """The winners inside a window as canonical frames, tombstones included; see OfflineEngine."""
     # The new files come first: a file that is rewritten between two looks is then in both or in the later one.
     newer = None if window.since is None else lake.files_since(file_source(table), window.since)
@@ -34,7 +36,9 @@ def latest(table: TableSchema, window: Window, memory_budget: int | None, contro
     snapshot = lake.snapshot(file_source(table), version=version)
     low, high = window.start, None if window.end is None else window.end - 1
     if newer is None:
-        rows = FileRows(open_history(table, table.features, snapshot, low=low, high=high), low=low, high=high)
+        files, conditions = _of_commits(table, snapshot, window.commits)
+        history = open_history(table, table.features, snapshot, files=files, low=low, high=high)
+        rows = FileRows(history, low=low, high=high, conditions=conditions, keys=keys)
     else:
         rows = _changed(table, window, newer, snapshot)
     if memory_budget is not None and rows.history.rows * _narrow_bytes(table) > memory_budget:
@@ -42,6 +46,17 @@ def latest(table: TableSchema, window: Window, memory_budget: int | None, contro
     else:
         yield from _winners(table, rows, control)
     check_unchanged(table, snapshot)
+
+
+def _of_commits(
+    table: TableSchema, snapshot: lake.LakeSnapshot, commits: tuple[int, ...] | None
+) -> tuple[list[lake.LakeFile] | None, list[pl.Expr]]:
+    """The files in which rows of some commits may be, and the condition that a row is one of them; None for all."""
+    if commits is None:
+        return None, []
+    paths = lake.files_ingested(snapshot, commits)
+    stamps = pl.Series(commits, dtype=pl.Int64).cast(INSTANT)
+    return [file for file in snapshot.files if file.path in paths], [pl.col(INGESTED_AT).is_in(stamps.implode())]
 
 
 def _changed(table: TableSchema, window: Window, newer: lake.LakeSnapshot, snapshot: lake.LakeSnapshot) -> FileRows:

@@ -62,13 +62,24 @@ class MemoryEngine:
         yield rows.hstack([answers[name] for name in plan.columns])
 
     def latest(
-        self, table: TableSchema, window: Window, *, memory_budget: int | None, control: Control
+        self,
+        table: TableSchema,
+        window: Window,
+        *,
+        keys: pl.DataFrame | None = None,
+        memory_budget: int | None,
+        control: Control,
     ) -> Iterator[pl.DataFrame]:
         control.check()
         frame = _read(table, table.features, lake.snapshot(file_source(table)))
         rows = [row for row in _rows(table, frame) if _is_inside(row, window)]
         if window.since is not None:
             rows = _changed(table, window, rows)
+        if window.commits is not None:
+            rows = [row for row in rows if row.ingested in window.commits]
+        if keys is not None:
+            wanted = set(keys.select(table.key_names).rows())
+            rows = [row for row in rows if row.key in wanted]
         best: dict[tuple[Any, ...], Row] = {}
         for row in rows:
             if row.key not in best or row.rank() > best[row.key].rank():

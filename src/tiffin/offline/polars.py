@@ -40,9 +40,15 @@ class PolarsEngine:
         return join.on_disk(plan, parts, entities, control, memory_budget)
 
     def latest(
-        self, table: TableSchema, window: Window, *, memory_budget: int | None, control: Control
+        self,
+        table: TableSchema,
+        window: Window,
+        *,
+        keys: pl.DataFrame | None = None,
+        memory_budget: int | None,
+        control: Control,
     ) -> Iterator[pl.DataFrame]:
-        return latest(table, window, memory_budget, control)
+        return latest(table, window, keys, memory_budget, control)
 
     def position(self, table: TableSchema) -> Position:
         return lake.position(file_source(table))

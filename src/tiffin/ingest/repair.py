@@ -1,0 +1,138 @@
+"""Repair: what a crash cut off is finished, step by step, each of which may be repeated (semantics, section 5).
+
+A push, and a batch of a stream, is committed to the history and then written to the online store. Its commit notes that
+it is meant for both (``PUSH``), and the table's mark in the store tells which of these have arrived
+(:class:`~tiffin.ingest.marks.Settled`); those in between are finished here, and no others: what was only ingested waits
+for its materialisation. Where the log no longer reaches back to what the mark tells of, all that is newer is written:
+more than was asked for, and never less.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from tiffin import clock
+from tiffin.commit import Commit
+from tiffin.control import UNWATCHED, Control
+from tiffin.definitions.schema import TableSchema
+from tiffin.definitions.source import FileSource
+from tiffin.ingest import marks
+from tiffin.ingest.materialize import Route, materialize, materialize_incremental, write_frames
+from tiffin.offline.area import sweep
+from tiffin.offline.base import Position, Window
+from tiffin.offline.commit_log import INGESTED_AT, PUSH
+from tiffin.offline.delta import open_table
+from tiffin.offline.lake import ROWS
+from tiffin.offline.ledger import Commits, commits_after
+from tiffin.offline.location import is_glob, normalise
+from tiffin.online.base import Marks
+
+#: So many commits are finished at once.
+_AT_ONCE: Final = 500
+
+
+def finish_pushes(route: Route, table: TableSchema, *, control: Control = UNWATCHED) -> list[Commit]:
+    """Write the rows of pushes that did not reach the online store; the commits whose rows came there now, by version.
+
+    Cheap where nothing is to be done: one look at the mark and at the entries of the log since then.
+    """
+    found = unsettled(route, table)
+    if found is None:
+        return []
+    position, pushes, complete = found
+    marked = isinstance(route.store, Marks) and marks.read(route.store, table) is not None
+    if marked and not complete:
+        # What was committed in between is not on record any more, so it counts as meant for both.
+        known = _known(route, table, position.identity)
+        window = Window(end=clock.now() + 1, since=Position(position.identity, known.version))
+        _write(route, table, window, position, control)
+    for start in range(0, len(pushes), _AT_ONCE):
+        stamps = tuple(int(entry[INGESTED_AT]) for entry in pushes[start : start + _AT_ONCE])
+        _write(route, table, Window(commits=stamps), position, control)
+    if marked or (pushes and isinstance(route.store, Marks)):
+        marks.settle(route.store, table, position.identity, (), up_to=position.version)
+    finished = [_commit(table, entry) for entry in pushes]
+    for commit in finished:
+        control.log(f"{table.label()}: the {commit.rows} rows of version {commit.version} are online now")
+    return finished
+
+
+def unsettled(route: Route, table: TableSchema) -> tuple[Position, list[dict[str, Any]], bool] | None:
+    """Where the table's log is, the pushes up to there that did not reach the store, and whether that is all of them.
+
+    None where there is nothing to be looked at: no log, or nothing new in it.
+    """
+    uri = log_of(table)
+    if uri is None:
+        return None
+    # The position first: what is committed between the two looks is then left for the next call, and not told as done.
+    position = route.engine.position(table)
+    log = open_table(uri)
+    if log is None:
+        return None
+    known = _known(route, table, position.identity)
+    if known.version >= position.version:
+        return None
+    commits = _up_to(commits_after(uri, log, known.version), position.version)
+    pushes = [entry for entry in commits.entries if entry.get(PUSH) and not known.holds(int(entry["version"]))]
+    return position, pushes, commits.complete
+
+
+def _up_to(commits: Commits, version: int) -> Commits:
+    return Commits([entry for entry in commits.entries if entry["version"] <= version], commits.complete)
+
+
+def _known(route: Route, table: TableSchema, identity: str) -> marks.Settled:
+    mark = marks.read(route.store, table) if isinstance(route.store, Marks) else None
+    return marks.Settled(identity) if mark is None else mark.arrived(identity)
+
+
+def log_of(table: TableSchema) -> str | None:
+    """Where the log of a table's history is, if there may be one."""
+    if not isinstance(table.source, FileSource):
+        return None
+    uri = normalise(table.source.file_url)
+    return None if is_glob(uri) else uri
+
+
+def _write(route: Route, table: TableSchema, window: Window, position: Position, control: Control) -> None:
+    frames = route.engine.latest(table, window, memory_budget=route.limits.memory_budget, control=control)
+    write_frames(route, table, frames, position.identity, control=control)
+
+
+def _commit(table: TableSchema, entry: dict[str, Any]) -> Commit:
+    return Commit(
+        table.project,
+        table.name,
+        int(entry["version"]),
+        int(entry.get(ROWS, 0)),
+        committed_at=int(entry[INGESTED_AT]),
+        already_applied=True,
+    )
+
+
+def finish_runs(route: Route, table: TableSchema, *, control: Control = UNWATCHED) -> int:
+    """Do again the materialisations that began and did not end; how many.
+
+    Whoever calls this knows that none of them is at work. Doing one again beside it would only repeat its work.
+    """
+    mark = marks.read(route.store, table) if isinstance(route.store, Marks) else None
+    begun = () if mark is None else mark.begun
+    if any(run.incremental for run in begun):
+        materialize_incremental(route, table, control=control)
+    for run in begun:
+        if not run.incremental:
+            materialize(route, table, start=run.start, end=run.end, control=control)
+        marks.end(route.store, table, run)
+        control.log(f"{table.label()}: a materialisation that was cut off at {clock.to_iso(run.at)} is finished")
+    return len(begun)
+
+
+def sweep_history(table: TableSchema) -> int:
+    """Remove the files that killed ingestions left beside a table's history; how many batches they were of."""
+    uri = log_of(table)
+    log = None if uri is None else open_table(uri)
+    return 0 if uri is None or log is None else sweep(uri, log)
+
+
+__all__ = ["finish_pushes", "finish_runs", "log_of", "sweep_history", "unsettled"]
