@@ -96,6 +96,23 @@ _TABLE: Final = (
     Option("s3_endpoint_url", "text", "", "endpoint of an S3-compatible object store"),
     Option("azure_blob_account_name", "text", "", "account of Azure Blob Storage"),
     Option("azure_blob_account_access_key", "text", "", "key of the Azure account", secret=True),
+    # Streams
+    Option(
+        "kafka_security_protocol", "text", "", "how brokers are spoken to: plaintext, ssl, sasl_plaintext, sasl_ssl"
+    ),
+    Option("kafka_sasl_mechanism", "text", "", "how callers prove who they are: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512"),
+    Option("kafka_sasl_username", "text", "", "user of Kafka"),
+    Option("kafka_sasl_password", "text", "", "password of Kafka", secret=True),
+    Option("kafka_ssl_ca_location", "path", "", "certificates that brokers are verified with"),
+    Option("kafka_ssl_certificate_location", "path", "", "certificate that the client shows to brokers"),
+    Option("kafka_ssl_key_location", "path", "", "key of that certificate"),
+    Option("kafka_ssl_key_password", "text", "", "password of that key", secret=True),
+    Option("kafka_queue_size", "size", "64MB", "messages that wait in memory for one stream"),
+    Option("kafka_options", "text", "", "further properties of the Kafka client, as a JSON object", secret=True),
+    Option(
+        "schema_registry_url", "text", "", "schema registry of Avro messages; empty: all are as the source declares"
+    ),
+    Option("schema_registry_auth", "text", "", "user:password of the schema registry", secret=True),
     # Access control of the services
     Option("auth", "text", "none", "how the services know their callers: none, tokens, oidc, or tokens,oidc"),
     Option("allow_anonymous", "flag", "false", "let services without access control listen beyond the loopback"),
@@ -142,7 +159,9 @@ _TABLE: Final = (
     Option("statsd_host", "text", "", "host of StatsD; empty for this machine", server=True),
     Option("statsd_port", "integer", "9125", "port of StatsD"),
     Option("statsd_interval", "number", "30", "seconds between two reports to StatsD"),
-    Option("metrics_textfile", "path", "", "file that commands add what they counted to, for Prometheus' node exporter"),
+    Option(
+        "metrics_textfile", "path", "", "file that commands add what they counted to, for Prometheus' node exporter"
+    ),
     Option("telemetry", "flag", "false", "accepted for programs written for Feast; Tiffin sends none"),
 )
 

@@ -11,10 +11,11 @@ floor      named by                                                 callable
 online     the scheme of a URI, ``lmdb:///path``                    ``(uri) -> OnlineStore``
 registry   the scheme of a URL, ``sqlite:////path``                 ``(url) -> RegistryStore``
 offline    a name, ``polars``                                       ``(config) -> OfflineEngine``
-stream     the scheme of a URI                                      ``(uri) -> StreamSource``
+stream     the kind of a stream source, ``kafka``                   ``(source, ...) -> StreamSource``
 launcher   a name, ``local``                                        ``(config) -> Launcher``
 =========  ======================================================  ==================
 
+A stream's callable also gets ``group``, ``options``, ``on_assign`` and ``on_revoke`` (see ``tiffin.stream.kafka``).
 Where the option ``registry_auto_migrate`` is off, the registry's callable gets ``migrate=False`` besides.
 """
 
@@ -46,7 +47,9 @@ FIRST_PARTY: Final[dict[Floor, dict[str, str]]] = {
         "postgresql": "tiffin.registry.sql:open_registry",
         "sqlite": "tiffin.registry.sql:open_registry",
     },
-    "stream": {},
+    "stream": {
+        "kafka": "tiffin.stream.kafka:open_source",
+    },
     "launcher": {},
 }
 
