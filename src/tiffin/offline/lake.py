@@ -6,7 +6,7 @@ named by absolute paths, or URIs on buckets, and carry what prunes them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -18,7 +18,10 @@ from tiffin.definitions.schema import INGESTED_AT_COLUMN
 from tiffin.definitions.source import FileSource
 from tiffin.errors import NotFound, Unsupported
 from tiffin.offline.base import Position
+from tiffin.offline.brought import ROWS, Brought, brought, with_rows
 from tiffin.offline.delta import check_process, delta_errors, open_table
+from tiffin.offline.floor import floor_of
+from tiffin.offline.ledger import commits_after
 from tiffin.offline.location import is_glob, is_remote, list_parquet, normalise
 
 if TYPE_CHECKING:
@@ -26,15 +29,16 @@ if TYPE_CHECKING:
 
 #: The key of a commit's metadata that holds when it was made, in UTC microseconds.
 COMMITTED_AT: Final = "tiffin.committed_at"
-#: That which holds how many rows it brought.
-ROWS: Final = "tiffin.rows"
 
 #: Statistics in a log may be cut to milliseconds, so that a maximum lies up to this much too low.
 _CUT_US: Final = 999
-#: Operations of a log that bring no rows.
-_WITHOUT_ROWS: Final = frozenset(
-    {"CREATE TABLE", "ADD COLUMN", "SET TBLPROPERTIES", "OPTIMIZE", "VACUUM START", "VACUUM END"}
-)
+
+
+class Stamps(msgspec.Struct, frozen=True):
+    """Which rows of a file count: those ingested at ``instants``, or all others, with those that have no instant."""
+
+    instants: tuple[int, ...]
+    inside: bool
 
 
 class LakeFile(msgspec.Struct, frozen=True):
@@ -43,7 +47,8 @@ class LakeFile(msgspec.Struct, frozen=True):
     ``path`` is absolute (a URI on buckets) and literal: it is never a pattern. ``partition`` holds the values that the
     folders or the log give for columns that the file itself may lack; with a log they overrule the file.
     ``event_min`` and ``event_max`` bound the event times (UTC microseconds, both inclusive), None where unknown.
-    ``modified_ns`` is the file's time of writing, in a log only to the millisecond.
+    ``modified_ns`` is the file's time of writing, in a log only to the millisecond. ``stamps`` narrow it to some of its
+    rows, where not all count.
     """
 
     path: str
@@ -52,6 +57,7 @@ class LakeFile(msgspec.Struct, frozen=True):
     partition: dict[str, str | None]
     event_min: int | None = None
     event_max: int | None = None
+    stamps: Stamps | None = None
 
 
 class LakeSnapshot(msgspec.Struct, frozen=True):
@@ -73,12 +79,10 @@ def snapshot(source: FileSource, *, version: int | None = None, known_at: int | 
 
     ``known_at`` (UTC microseconds) takes the greatest version that was committed at or before it, so that a later run
     sees what was known then; a plain location has no commits and is not narrowed. A location that does not exist is
-    empty. NotFound where the version does not exist; Unsupported where a Delta table cannot be read exactly, or its
-    log no longer reaches back to ``known_at``.
+    empty. NotFound where the version does not exist, or was vacuumed; Unsupported where a Delta table cannot be read
+    exactly, or its log no longer reaches back to ``known_at``.
     """
-    check_process()
-    uri = normalise(source.file_url)
-    pinned = source.file_format.version if isinstance(source.file_format, DeltaFormat) else None
+    uri, pinned = _place(source)
     wanted = pinned if version is None else version
     table = None if is_glob(uri) else open_table(uri, wanted)
     if table is None:
@@ -89,25 +93,54 @@ def snapshot(source: FileSource, *, version: int | None = None, known_at: int | 
                 hint="Leave the version out, or name the folder of the table.",
             )
         return LakeSnapshot(uri, -1, _plain_files(uri))
-    if known_at is not None:
-        known = _version_known_at(uri, table, known_at)
-        if known < 0:
-            return LakeSnapshot(uri, -1, (), _columns(table), tuple(table.metadata().partition_columns))
-        if known != table.version():
-            table = open_table(uri, known) or table
-    return LakeSnapshot(
-        uri,
-        table.version(),
-        log_files(uri, table, source.event_timestamp_column),
-        _columns(table),
-        tuple(table.metadata().partition_columns),
-    )
+    if wanted is not None and wanted < floor_of(uri, identity(uri, table)):
+        raise NotFound(
+            f"Version {wanted} of {uri!r} cannot be read any more: its files were vacuumed.",
+            field="version",
+            hint="Ask for what was known at an instant instead (known_at), or for a newer version.",
+        )
+    now = _listed(uri, table, source)
+    return now if known_at is None else _known_at(now, table, source, known_at)
+
+
+def _place(source: FileSource) -> tuple[str, int | None]:
+    """The normalised location of a source, and the version that it is pinned to."""
+    check_process()
+    pinned = source.file_format.version if isinstance(source.file_format, DeltaFormat) else None
+    return normalise(source.file_url), pinned
+
+
+def _listed(uri: str, table: DeltaTable, source: FileSource) -> LakeSnapshot:
+    """The snapshot of an open table."""
+    files = log_files(uri, table, source.event_timestamp_column)
+    columns = tuple(field.name for field in table.schema().fields)
+    return LakeSnapshot(uri, table.version(), files, columns, tuple(table.metadata().partition_columns))
+
+
+def _known_at(now: LakeSnapshot, table: DeltaTable, source: FileSource, instant: int) -> LakeSnapshot:
+    """The snapshot as it was at an instant. Of a version that was vacuumed the rows are found where they lie now."""
+    known = _version_known_at(now.uri, table, instant)
+    if known < 0:
+        return msgspec.structs.replace(now, version=-1, files=())
+    if known == now.version:
+        return now
+    if known >= floor_of(now.uri, identity(now.uri, table)):
+        earlier = open_table(now.uri, known)
+        return now if earlier is None else _listed(now.uri, earlier, source)
+    since = brought(commits_after(now.uri, table, known))
+    if since is None:
+        raise Unsupported(
+            f"Version {known} of {now.uri!r}, which was known then, was vacuumed, and others have written to the table "
+            "since, of whose rows its log does not tell when they came.",
+            field="known_at",
+            hint="Let a longer retention pass before vacuuming tables that others write.",
+        )
+    return msgspec.structs.replace(now, files=_narrowed(now.files, since, inside=False))
 
 
 def position(source: FileSource) -> Position:
     """How far a source has come. Its identity changes when a Delta table is made anew at the same place."""
-    uri = normalise(source.file_url)
-    pinned = source.file_format.version if isinstance(source.file_format, DeltaFormat) else None
+    uri, pinned = _place(source)
     table = None if is_glob(uri) else open_table(uri, pinned)
     if table is None:
         return Position(uri, files=tuple((f.path, f.size, f.modified_ns) for f in _plain_files(uri)))
@@ -115,31 +148,49 @@ def position(source: FileSource) -> Position:
 
 
 def files_since(source: FileSource, since: Position) -> LakeSnapshot:
-    """The newest snapshot, narrowed to files that were not there at ``since``: none of the new rows is outside them.
+    """The newest snapshot, narrowed to what was not there at ``since``: none of the new rows is outside.
 
-    Files that were rewritten (compaction, erasure) come again with their older rows; applying these twice changes
-    nothing. A position of another source, or one whose version cannot be read any more, narrows nothing.
+    Of a file that was rewritten since (compaction, erasure) the rows of newer commits alone count, where all of these
+    tell which they are; else its older rows come again, and applying these twice changes nothing. A position of
+    another source, or one whose version cannot be read any more, narrows nothing.
     """
-    now = snapshot(source)
-    if now.version < 0:
-        seen = set(since.files) if since.identity == now.uri else set()
-        return msgspec.structs.replace(
-            now, files=tuple(f for f in now.files if (f.path, f.size, f.modified_ns) not in seen)
-        )
+    uri, pinned = _place(source)
+    table = None if is_glob(uri) else open_table(uri, pinned)
+    if table is None:
+        seen = set(since.files) if since.identity == uri else set()
+        files = tuple(f for f in _plain_files(uri) if (f.path, f.size, f.modified_ns) not in seen)
+        return LakeSnapshot(uri, -1, files)
+    now = _listed(uri, table, source)
     if since.version < 0:
-        if since.identity != now.uri:
+        if since.identity != uri:
             return now
         # A plain folder that was adopted since: the log took its files over as they were.
         adopted = {(path, size) for path, size, _ in since.files}
         return msgspec.structs.replace(now, files=tuple(f for f in now.files if (f.path, f.size) not in adopted))
+    if since.identity != identity(uri, table):
+        return now
+    news = brought(commits_after(uri, table, since.version)) if since.version <= now.version else None
+    if news is not None:
+        return msgspec.structs.replace(now, files=_narrowed(now.files, news, inside=True))
     try:
-        table = open_table(now.uri, since.version)
+        earlier = open_table(uri, since.version)
     except NotFound:
         return now
-    if table is None or identity(now.uri, table) != since.identity:
-        return now
-    old = {f.path for f in log_files(now.uri, table, "")}
+    old = set() if earlier is None else {f.path for f in log_files(uri, earlier, "")}
     return msgspec.structs.replace(now, files=tuple(f for f in now.files if f.path not in old))
+
+
+def _narrowed(files: tuple[LakeFile, ...], news: Brought, *, inside: bool) -> tuple[LakeFile, ...]:
+    """What files hold of commits, or without them."""
+    stamps = Stamps(news.instants, inside)
+    kept = []
+    for file in files:
+        if news.is_rewritten(file.path):
+            if news.instants or not inside:
+                kept.append(msgspec.structs.replace(file, stamps=stamps))
+        elif news.is_appended(file.path) is inside:
+            kept.append(file)
+    return tuple(kept)
 
 
 def files_ingested(snapshot: LakeSnapshot, instants: Collection[int]) -> set[str]:
@@ -169,11 +220,6 @@ def commits_since(source: FileSource, since: Position | None) -> int:
     with delta_errors(newer.uri):
         history = table.history(newer.version - seen)
     return max(1, len([entry for entry in history if entry["version"] > seen and with_rows(entry)]))
-
-
-def with_rows(entry: Mapping[str, Any]) -> bool:
-    """Whether a commit, as a table's history tells of it, brought rows."""
-    return entry["operation"] not in _WITHOUT_ROWS and str(entry.get(ROWS, "")) != "0"
 
 
 def log_files(uri: str, table: DeltaTable, event_column: str) -> tuple[LakeFile, ...]:
@@ -216,10 +262,6 @@ def _plain_files(uri: str) -> tuple[LakeFile, ...]:
     return tuple(LakeFile(*found) for found in list_parquet(uri))
 
 
-def _columns(table: DeltaTable) -> tuple[str, ...]:
-    return tuple(field.name for field in table.schema().fields)
-
-
 def identity(uri: str, table: DeltaTable) -> str:
     """The identity of an open table in positions; it changes when the table is made anew at the same place."""
     return f"{uri}#{table.metadata().id}"
@@ -253,6 +295,7 @@ __all__ = [
     "ROWS",
     "LakeFile",
     "LakeSnapshot",
+    "Stamps",
     "commits_since",
     "committed_at",
     "files_ingested",

@@ -66,7 +66,8 @@ def _changed(table: TableSchema, window: Window, newer: lake.LakeSnapshot, snaps
     all rows of the keys that these have: only among them is a tie decided as it is for the whole history.
     """
     low, high = window.start, None if window.end is None else window.end - 1
-    news = {file.path for file in newer.files}
+    # A file that was rewritten since holds rows of both kinds.
+    news = {file.path for file in newer.files if file.stamps is None}
     olds = [file for file in snapshot.files if file.path not in news]
     new = open_history(table, table.features, snapshot, files=newer.files, low=low, high=high)
     runs = list(new.runs)

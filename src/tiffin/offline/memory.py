@@ -137,11 +137,13 @@ def _changed(table: TableSchema, window: Window, rows: list[Row]) -> list[Row]:
     """Rows committed since the window's position, and pending ones; all rows of their keys where some have no stamp."""
     source = file_source(table)
     newer = lake.files_since(source, window.since) if window.since is not None else lake.snapshot(source)
-    paths = {file.path for file in newer.files}
+    found = {file.path: file.stamps for file in newer.files}
     snapshot = lake.snapshot(source)
     news: list[bool] = []
     for file in snapshot.files:
-        news += [file.path in paths] * _read(table, (), snapshot, files=(file,)).height
+        ingested = _micros(_read(table, (), snapshot, files=(file,))[INGESTED_AT])
+        stamps = found.get(file.path)
+        news += [file.path in found and (stamps is None or instant in stamps.instants) for instant in ingested]
     again = window.revisit_from
     chosen = [row for row in rows if news[row.place] or (again is not None and row.event >= again)]
     unstamped = any(row.ingested is None for row in chosen if news[row.place])

@@ -25,6 +25,7 @@ from tiffin.definitions.schema import INGESTED_AT_COLUMN
 from tiffin.errors import ConcurrentChange, CorruptData, Unsupported
 from tiffin.offline.area import TOKEN, Area, Part
 from tiffin.offline.attempt import REWRITE, add_action, attempt
+from tiffin.offline.brought import ROWS
 from tiffin.offline.delta import delta_errors, open_table
 from tiffin.offline.footers import storage_errors
 from tiffin.offline.location import is_remote
@@ -162,7 +163,8 @@ def _replace(
         area.publish(table.version())
         changed = kind != "compaction"
         for _ in range(ATTEMPTS):
-            properties = stamped(table, **{TOKEN: area.token, REWRITE: kind})
+            metadata: dict[str, str | int] = {TOKEN: area.token, REWRITE: kind, ROWS: 0}
+            properties = stamped(table, **metadata)
             removed = [
                 RemoveAction(file.path, changed, clock.now() // 1_000, file.size, file.partition) for file in olds
             ]

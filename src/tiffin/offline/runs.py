@@ -11,8 +11,10 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
+from tiffin.definitions.schema import INGESTED_AT_COLUMN
+from tiffin.offline.columns import INSTANT
 from tiffin.offline.footers import Fields, fields_of
-from tiffin.offline.lake import LakeFile
+from tiffin.offline.lake import LakeFile, Stamps
 
 #: The number of a row in all files of a history, by which it is fetched again.
 AT: Final = "$at"
@@ -23,7 +25,7 @@ class Run(msgspec.Struct, frozen=True):
 
     ``stored`` are the needed columns that they hold, ``added`` those that they lack, with the value and type to put in
     their place: that of a folder's name, or null. ``first`` is the number of their first row in the history. Of events
-    before ``low`` they are not asked.
+    before ``low`` they are not asked, nor of rows that ``stamps`` leave out.
     """
 
     files: tuple[LakeFile, ...]
@@ -31,6 +33,7 @@ class Run(msgspec.Struct, frozen=True):
     added: dict[str, tuple[Any, pl.DataType]]
     first: int = 0
     low: int | None = None
+    stamps: Stamps | None = None
 
     @property
     def types(self) -> Fields:
@@ -41,6 +44,16 @@ class Run(msgspec.Struct, frozen=True):
     def held(self) -> set[str]:
         """The columns that may have values: those in the files, and those that their folders name."""
         return {*self.stored, *(name for name, (value, _) in self.added.items() if value is not None)}
+
+    def counting(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        """Those of the scanned rows that count."""
+        if self.stamps is None:
+            return frame
+        if INGESTED_AT_COLUMN not in self.stored:
+            return frame.head(0) if self.stamps.inside else frame
+        column = pl.col(INGESTED_AT_COLUMN)
+        among = column.is_in(pl.Series(self.stamps.instants, dtype=pl.Int64).cast(INSTANT).implode())
+        return frame.filter(among if self.stamps.inside else among.fill_null(value=False).not_())
 
     def scan(self, *, positions: bool = False) -> pl.LazyFrame:
         """The needed columns as they are stored, with the rows' numbers in AT if ``positions``."""
@@ -83,7 +96,8 @@ class Listing(msgspec.Struct, frozen=True):
 
         def layout(pair: tuple[LakeFile, Fields]) -> list[Any]:
             file, fields = pair
-            return [fields[name] if name in fields else self._added(file, name, types) for name in names]
+            columns = [fields[name] if name in fields else self._added(file, name, types) for name in names]
+            return [file.stamps, *columns]
 
         for _, group in groupby(zip(self.files, self.fields, strict=True), key=layout):
             pairs = list(group)
@@ -92,6 +106,7 @@ class Listing(msgspec.Struct, frozen=True):
                 files=tuple(file for file, _ in pairs),
                 stored={name: fields[name] for name in names if name in fields},
                 added={name: self._added(first, name, types) for name in names if name not in fields},
+                stamps=first.stamps,
             )
 
     def _added(self, file: LakeFile, name: str, types: Mapping[str, pl.DataType]) -> tuple[Any, pl.DataType]:

@@ -108,6 +108,7 @@ class History:
         frame = run.scan(positions=positions)
         if piece is not None:
             frame = frame.slice(*piece)
+        frame = run.counting(frame)
         # First on the raw column, coarser, so that statistics of row groups leave out what lies outside.
         frame = frame.filter(*bounds(event, run.types[event], low, high))
         columns = [reading.expression() for reading in readings(self.table, self.features, run.types)]
