@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tiffin.online.remote import RemoteReader
     from tiffin.online.response import OnlineResponse
     from tiffin.reader import Reader
+    from tiffin.recovery import Recovery
     from tiffin.registry.base import Revision
     from tiffin.registry.diff import Difference
     from tiffin.registry.plan import Plan
@@ -62,6 +63,7 @@ class Client:
         check_servers(self.config)
         self._project = check_project(self.config.get("project", DEFAULT_PROJECT))
         self._workspace = Workspace(self.config)
+        self._recovered: Recovery | None = None
         self._reader: Reader | RemoteReader | None = None
 
     # Projects
@@ -189,7 +191,9 @@ class Client:
         from tiffin.ingest.batch import ingest
 
         table = self._table(feature_table, project)
-        return ingest(table, source, metrics=self._workspace.metrics, **self._ingestion(idempotency_key, on_invalid))
+        workspace = self._workspace
+        options = self._ingestion(idempotency_key, on_invalid)
+        return ingest(table, source, erased=workspace.erased, metrics=workspace.metrics, **options)
 
     def push(
         self,
@@ -214,6 +218,7 @@ class Client:
         from tiffin.ingest.push import push
 
         table = self._table(feature_table, project)
+        self._recovery.before([table])
         skew = round(self.config.getfloat("max_skew") * 1_000_000)
         return push(self._workspace.route, table, source, max_skew=skew, **self._ingestion(idempotency_key, on_invalid))
 
@@ -242,6 +247,7 @@ class Client:
                 hint="The window includes start and excludes end: end must be later.",
             )
         chosen = self._tables(tables, project)
+        self._recovery.before(chosen)
         return self._synced(sync.window(self._workspace.route, chosen, first, last), chosen, project, block=block)
 
     def materialize_incremental(
@@ -255,6 +261,7 @@ class Client:
         from tiffin import sync
 
         chosen = self._tables(tables, project)
+        self._recovery.before(chosen)
         return self._synced(sync.incremental(self._workspace.route, chosen), chosen, project, block=block)
 
     def start_offline_to_online_ingestion(
@@ -262,6 +269,19 @@ class Client:
     ) -> IngestionJob:
         """:meth:`materialize` of one table, as a job that goes on while this returns."""
         return self.materialize(feature_table, start, end, block=False, project=project)
+
+    # Keeping both stores right
+
+    def repair(self, *, project: str | None = None) -> list[Commit]:
+        """Finish what crashes have cut off, of every table of all projects or of one; the commits that are online now.
+
+        See :mod:`tiffin.recovery`. Nothing has to be stopped for it.
+        """
+        from tiffin.recovery import repair
+
+        projects = self.list_projects() if project is None else [project]
+        tables = [table for each in projects for table in self._tables(None, each)]
+        return repair(self._workspace, tables)
 
     # Reading
 
@@ -379,6 +399,14 @@ class Client:
         from tiffin.reader import Reader
 
         return Reader(self._workspace)
+
+    @property
+    def _recovery(self) -> Recovery:
+        from tiffin.recovery import Recovery
+
+        if self._recovered is None:
+            self._recovered = Recovery(self._workspace)
+        return self._recovered
 
     def _table(self, table: Table, project: str | None) -> TableSchema:
         return self._workspace.table(_name(table), project or self._project)

@@ -24,6 +24,8 @@ from tiffin.deployment import check_servers
 from tiffin.registry.resolve import absolute
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from tiffin.ingest.materialize import Route
     from tiffin.ingest.metrics import IngestionMetrics
     from tiffin.ingest.statsd import Reporter
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from tiffin.jobs.store import JobStore
     from tiffin.offline.base import OfflineEngine
     from tiffin.online.base import OnlineStore
+    from tiffin.registry.erasures import Erased
     from tiffin.registry.registry import Registry
     from tiffin.registry.remote import RemoteRegistry
     from tiffin.registry.snapshot import Snapshot
@@ -120,7 +123,13 @@ class Workspace:
         from tiffin.ingest.materialize import Limits, Route
 
         grace = round(self.config.getfloat("online_expiry_grace") * _SECOND)
-        return Route(self.engine, self.store, Limits(grace, self.memory_budget), self.metrics)
+        return Route(self.engine, self.store, Limits(grace, self.memory_budget), self.metrics, self.erased)
+
+    @property
+    def erased(self) -> Erased:
+        """The keys that were erased, which no writer stores."""
+        part: Erased = self._part("erased", self._open_erased)
+        return part
 
     @property
     def metrics(self) -> IngestionMetrics:
@@ -228,15 +237,37 @@ class Workspace:
 
             return RemoteJobStore(self.core)
         from tiffin.jobs.store import JobStore
+
+        return JobStore(self._database)
+
+    @property
+    def _database(self) -> Engine:
+        """The registry's database, or the home's own where the registry is in none."""
         from tiffin.registry.database import open_database
-        from tiffin.registry.registry import Registry
         from tiffin.registry.sql import SqlRegistry
 
-        registry = self.registry
-        if isinstance(registry, Registry) and isinstance(registry.store, SqlRegistry):
-            return JobStore(registry.store.engine)
+        store = getattr(self.registry, "store", None)
+        if isinstance(store, SqlRegistry):
+            return store.engine
         own = deployment.home_database(self.config)
-        return JobStore(self._part("jobs_database", lambda: open_database(own)))
+        part: Engine = self._part("jobs_database", lambda: open_database(own))
+        return part
+
+    def _open_erased(self) -> Erased:
+        from tiffin.registry.erasures import Erased, ErasureStore
+        from tiffin.registry.remote_erasures import RemoteErasures
+
+        registry, database = self.registry, None if self.core is not None else self._database
+
+        def held() -> int | None:
+            seen = registry.held
+            # A registry in no database has versions of its own.
+            return None if seen is None or "jobs_database" in self._parts else seen.version
+
+        if database is not None:
+            return Erased(ErasureStore(database), held)
+        assert self.core is not None
+        return Erased(RemoteErasures(self.core), held)
 
     def _open_launcher(self) -> LocalLauncher:
         from tiffin.jobs.local import LocalLauncher

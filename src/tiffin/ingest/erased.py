@@ -4,7 +4,8 @@ A writer holds the erased keys as of a version of the registry. That alone would
 erasure could end after it. So an erasure leaves its version at a *fence* of each place, after its tombstone and before
 it looks for rows: in the log of a history, whose next commit then fails for whoever has not seen it; and in the mark of
 an online table, which writers look at before and after they write. A writer that meets a fence beyond what it knows
-asks again, and chooses its rows anew. A place that a writer has just made has no fence, so there it asks, too.
+asks again, and chooses its rows anew. A place without a fence may be one that was made after an erasure had looked: so
+there a writer asks, too, and sets the fence itself.
 """
 
 from __future__ import annotations
@@ -60,29 +61,24 @@ class Guard:
         self._erased = erased
         self._known = erased.known()
         self._wanted = self._of_table()
-        self._made: set[str] = set()
         self.dropped = 0
 
-    def admit(self, fence: int) -> None:
-        """Know all erasures up to a history's fence, before its rows are chosen; -1 for a history just made.
+    @property
+    def version(self) -> int:
+        """Up to which version of the registry erasures are known."""
+        return self._known.version
 
+    def admit(self, fence: int) -> int:
+        """Know all erasures up to a place's fence, before rows are chosen; up to which they are known then.
+
+        Without a fence (0) the registry is asked, for no erasure may have seen the place; the caller sets one then.
         Rows are counted from here on.
         """
         self.dropped = 0
-        if fence < 0 or fence > self._known.version:
-            self._renew()
-
-    def passes(self, fence: int, *, place: str = "") -> bool:
-        """Whether nothing was erased beyond what is known, by the fence of an online table; else it is known now.
-
-        ``place`` names a mark that may be new: then the registry is asked once, since no erasure may have seen it.
-        """
-        if fence <= self._known.version and (not place or place in self._made):
-            return True
-        self._made.add(place)
-        before = self._wanted
-        self._renew()
-        return self._wanted == before
+        if fence <= 0 or fence > self._known.version:
+            self._known = self._erased.renewed()
+            self._wanted = self._of_table()
+        return self._known.version
 
     def kept(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The rows of a canonical frame whose keys were not erased; the frame itself where all are."""
@@ -114,10 +110,6 @@ class Guard:
             if (mask := matching(column, self._table.project, self._known.salt, digests, keys)) is not None
         ]
         return pl.select(pl.any_horizontal(marks)).to_series() if marks else None
-
-    def _renew(self) -> None:
-        self._known = self._erased.renewed()
-        self._wanted = self._of_table()
 
     def _of_table(self) -> list[tuple[Column, frozenset[bytes]]]:
         of = self._known.of

@@ -64,6 +64,7 @@ def push_online(
             rows.bad.rows,
             folder,
             first_rejected=tuple(rows.first_bad),
+            erased=written.erased,
         )
 
 

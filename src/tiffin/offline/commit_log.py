@@ -28,7 +28,7 @@ from tiffin.errors import ConcurrentChange, Conflict
 from tiffin.offline import lake
 from tiffin.offline.area import TOKEN, Area, Part, sweep
 from tiffin.offline.delta import delta_errors
-from tiffin.offline.fence import NEW, fence_of
+from tiffin.offline.fence import FENCE, OPEN, fence_of
 from tiffin.offline.parts import Batch, Shape, write_parts
 from tiffin.offline.target import prepare, shape_of, stamped
 
@@ -79,13 +79,16 @@ class OffsetsMoved(ConcurrentChange):
 class Claim(NamedTuple):
     """What keeps a batch from being stored twice: its key with a hash of its content, and the offsets it ends at.
 
-    ``notes`` stand beside them in the commit's metadata.
+    ``notes`` stand beside them in the commit's metadata. ``fence`` is that of erasures as the table was opened, and
+    ``known`` the one that the rows were chosen by.
     """
 
     key: str = ""
     digest: int = 0
     offsets: Offsets = {}
     notes: Mapping[str, str | int] = {}
+    fence: int = OPEN
+    known: int = OPEN
 
 
 class _Outdated(Exception):  # no error: the batch is written anew
@@ -112,20 +115,18 @@ def append(
     online store, too. ``table`` spares opening it again.
     """
     claim = Claim(key, digest, offsets or {}, notes or {})
-    is_new = table is None
     table, shape = _prepared(uri, batch, table)
     sweep(uri, table)
     for _ in range(REWRITES):
         found = _claimed(uri, claim, table)
         if found is not None:
             return found
-        if batch.admit is not None:
-            batch.admit(NEW if is_new else fence_of(table))
+        fence = fence_of(table)
+        known = batch.admit(fence) if batch.admit is not None else OPEN
         try:
-            return _write_and_commit(uri, table, batch, shape, claim, control)
+            return _write_and_commit(uri, table, batch, shape, claim._replace(fence=fence, known=known), control)
         except _Outdated:
             table, shape = _prepared(uri, batch, table)
-            is_new = False
     raise ConcurrentChange(f"Other writers kept changing the table at {uri!r}.", hint="Try again.")
 
 
@@ -182,7 +183,6 @@ def _write_and_commit(
     uri: str, table: DeltaTable, batch: Batch, shape: Shape, claim: Claim, control: Control
 ) -> Appended:
     with delta_errors(uri), Area(uri) as area:
-        fence = fence_of(table)
         stamp = max(clock.now(), int(_stamps(table).max() or 0) + _CUT_US + 1)  # type: ignore[arg-type]  # of integers
         parts = write_parts(area, batch, shape, stamp, control)
         control.check()
@@ -197,7 +197,7 @@ def _write_and_commit(
             found = _claimed(uri, claim, table)
             if found is not None:
                 return found
-            if shape_of(table, batch) != shape or stamp in _stamps(table) or fence_of(table) != fence:
+            if shape_of(table, batch) != shape or stamp in _stamps(table) or fence_of(table) != claim.fence:
                 raise _Outdated
             _wait(attempt)
     raise ConcurrentChange(
@@ -247,6 +247,8 @@ def _commit(
 
 def _transactions(claim: Claim) -> list[Transaction]:
     moved = [Transaction(name, offset) for name, (_, offset) in claim.offsets.items()]
+    if claim.fence == OPEN and claim.known > OPEN:
+        moved.append(Transaction(FENCE, claim.known))
     return [*moved, Transaction(_app(claim.key), claim.digest)] if claim.key else moved
 
 

@@ -2,7 +2,8 @@
 
 It is a transaction of the log, whose version is that of the registry at an erasure. A writer that chose its rows before
 it loses the race for its commit to it, sees it, and chooses anew; what was committed before it, the erasure finds. So
-no clock and no waiting is needed, and nothing is left open by a process that is killed.
+no clock and no waiting is needed, and nothing is left open by a process that is killed. The first commit to a table,
+which no erasure may have met, asks the registry and sets the fence itself.
 """
 
 from __future__ import annotations
@@ -20,9 +21,8 @@ from tiffin.offline.target import stamped
 
 #: The name of the transaction.
 FENCE: Final = "tiffin/erased"
-#: What :func:`fence_of` says of a table that has none, and what a writer is told of one that it has just made.
+#: What :func:`fence_of` says of a table that has none yet.
 OPEN: Final = 0
-NEW: Final = -1
 
 _ATTEMPTS: Final = 200
 _MAX_WAIT_S: Final = 0.2

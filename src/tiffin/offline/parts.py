@@ -28,7 +28,8 @@ class Batch(NamedTuple):
 
     ``declared`` are the columns whose types are declared, ``indexed`` those that get statistics. ``event`` is the
     column of event times and ``partition`` that of event dates, derived here; empty for none. ``admit`` is told the
-    table's fence of erasures (see ``fence.py``) before rows are taken: ``frames`` then leaves out what it forbids.
+    table's fence of erasures (see ``fence.py``) before rows are taken, and says which one it knows: ``frames`` leaves
+    out what was erased up to there.
     """
 
     frames: Callable[[], Iterator[pl.DataFrame]]
@@ -37,7 +38,7 @@ class Batch(NamedTuple):
     indexed: tuple[str, ...]
     event: str
     partition: str
-    admit: Callable[[int], None] | None = None
+    admit: Callable[[int], int] | None = None
 
 
 class Shape(NamedTuple):

@@ -23,13 +23,14 @@ class TableId(msgspec.Struct, frozen=True, order=True):
 
 
 class WriteResult(msgspec.Struct, frozen=True):
-    """``written`` rows were stored, ``skipped`` ones lost to a greater rank."""
+    """``written`` rows were stored, ``skipped`` ones lost to a greater rank, ``erased`` ones are of erased keys."""
 
     written: int = 0
     skipped: int = 0
+    erased: int = 0
 
     def __add__(self, other: WriteResult) -> WriteResult:
-        return WriteResult(self.written + other.written, self.skipped + other.skipped)
+        return WriteResult(self.written + other.written, self.skipped + other.skipped, self.erased + other.erased)
 
 
 class OnlineStore(Protocol):

@@ -177,6 +177,11 @@ class ErasureStore:
             add_event(connection, event)
         return msgspec.structs.replace(erasure, state=state, report=dict(report), updated=now)
 
+    def projects(self) -> list[str]:
+        """The projects in which keys were erased."""
+        with reading(self._engine) as connection:
+            return list(connection.execute(sa.select(_erasures.project).distinct()).scalars())
+
     def find(self, project: str | None = None) -> list[Erasure]:
         query = sa.select(tables.erasures).order_by(_erasures.at.desc(), _erasures.id)
         if project is not None:

@@ -21,6 +21,11 @@ parameters of the query, and ``{}`` a body. Lists come in pages: ``limit`` and `
     DELETE /tokens/ID
     GET    /audit ?project ?principal ?action ?since ?until ?denied ?limit
     POST   /audit {"events"}                              what another service did or denied
+    GET    /erasures ?project                             which keys were erased, and how far the work is
+    GET    /erasures/keys ?since                          erased keys as hashes, for writers
+    POST   /projects/P/erasures/salt                      the secret of the hashes
+    POST   /projects/P/erasures {"entity", "digests"}     keys that are erased from here on
+    PUT    /projects/P/erasures/ID {"state", "report"}    how far the work is
     GET    /search ?text ?project ?limit ?cursor          features by the words that describe them
     GET    /projects ?archived ?limit ?cursor             those that the caller may read
     POST   /projects {"name"}
@@ -82,6 +87,7 @@ from tiffin.serving.access.guard import OPEN, Guard, principal_of, ruled
 from tiffin.serving.core import access, contents, definitions, health
 from tiffin.serving.core.changes import Changes
 from tiffin.serving.core.edge import Edge
+from tiffin.serving.core.erasures import ErasureRoutes
 from tiffin.serving.core.errors import ErrorAnswers
 from tiffin.serving.core.jobs import Jobs
 from tiffin.serving.core.leases import LeaseRoutes
@@ -104,6 +110,7 @@ _CONTROLLERS: Final = (
     Jobs,
     LeaseRoutes,
     access.Access,
+    ErasureRoutes,
 )
 
 

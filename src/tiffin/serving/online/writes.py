@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tiffin.commit import Commit
     from tiffin.ingest.batch import OnInvalid
     from tiffin.ingest.text import Given
+    from tiffin.recovery import Recovery
     from tiffin.sync import Sync
 
 R = TypeVar("R")
@@ -98,6 +99,7 @@ class Writes:
     ) -> None:
         self._config = config
         self._workspace = workspace
+        self._recovered: Recovery | None = None
         self._definitions = definitions
         self._gate = gate
         self._metrics = metrics
@@ -225,6 +227,15 @@ class Writes:
         if not running.cancelled():
             running.exception()  # whoever asked may be gone; nobody else wants to know
 
+    @property
+    def _recovery(self) -> Recovery:
+        """What finishes pushes to a table that an earlier process was killed in."""
+        from tiffin.recovery import Recovery
+
+        if self._recovered is None:
+            self._recovered = Recovery(self._workspace)
+        return self._recovered
+
     def _put(
         self,
         principal: Principal,
@@ -250,11 +261,14 @@ class Writes:
             "staging": str(workspace.home / "staging"),
             "control": control,
         }
+        if to != "offline":
+            self._recovery.before([table])
         if to == "online":
             commit = push_online(workspace.route, table, source, max_skew=skew, **shared)
         elif to == "offline":
             latest = clock.now() + skew
-            commit = ingest(table, source, latest=latest, idempotency_key=key, metrics=workspace.metrics, **shared)
+            more: dict[str, Any] = {"erased": workspace.erased, "metrics": workspace.metrics}
+            commit = ingest(table, source, latest=latest, idempotency_key=key, **more, **shared)
         else:
             commit = push(workspace.route, table, source, max_skew=skew, idempotency_key=key, **shared)
         self._metrics.pushed(table.project, commit.rows)
@@ -267,6 +281,7 @@ class Writes:
 
         names = [table.name for table in tables]
         self._gate.record(principal, self._project, "materialize", ", ".join(names))
+        self._recovery.before(tables)
         record = new_record(JobType.BATCH_INGESTION, self._project, names)
         task = self._workspace.launcher.submit(record, work)
         job = IngestionJob(task.record, self._workspace.jobs, task)
