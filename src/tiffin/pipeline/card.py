@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from tiffin.errors import CorruptData, InvalidArgument
+from tiffin.refs import FeatureRef
 
 Missing = Literal["impute", "refuse"]
 
@@ -51,7 +52,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbi
     @property
     def columns(self) -> tuple[str, ...]:
         """The names that the features have in training sets, such as ``table__feature``, in the same order."""
-        return tuple(column_of(reference) for reference in self.features)
+        return tuple(FeatureRef.from_str(reference).column for reference in self.features)
 
     def encode(self) -> str:
         """The card as JSON: equal cards give equal text."""
@@ -71,12 +72,3 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbi
     def replace(self, **changes: Any) -> ModelCard:
         """The card with some of it changed."""
         return msgspec.structs.replace(self, **changes)
-
-
-def column_of(reference: str) -> str:
-    """The column of a reference in a training set (semantics, section 1).
-
-    >>> column_of("rides/trips:fare")
-    'trips__fare'
-    """
-    return reference.rpartition("/")[2].replace(":", "__", 1)

@@ -10,7 +10,7 @@ import polars as pl
 
 from tiffin.errors import CorruptData
 from tiffin.pipeline import files
-from tiffin.pipeline.card import column_of
+from tiffin.refs import FeatureRef
 
 TRAINING_FILE: Final = "training.parquet"
 VALIDATION_FILE: Final = "validation.parquet"
@@ -39,7 +39,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_un
     @property
     def columns(self) -> tuple[str, ...]:
         """The features' columns, in their order."""
-        return tuple(column_of(reference) for reference in self.features)
+        return tuple(FeatureRef.from_str(reference).column for reference in self.features)
 
 
 class Dataset(NamedTuple):
