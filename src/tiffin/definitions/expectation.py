@@ -90,7 +90,11 @@ class InSet(Expectation, tag="inSet"):
 
 
 class Matches(Expectation, tag="matches"):
-    """The text contains a match of the regular expression ``pattern``; anchor it to match the whole."""
+    """The text contains a match of the regular expression ``pattern``; anchor it to match the whole.
+
+    The time a search takes grows with the text and no faster, whatever the pattern: so there is no look-around and no
+    back-reference. The syntax is that of Rust's crate ``regex``.
+    """
 
     column: str
     pattern: str
@@ -98,11 +102,18 @@ class Matches(Expectation, tag="matches"):
     def check(self) -> None:
         """The pattern must compile."""
         super().check()
+        import polars as pl  # only where there is such an expectation: the registry gets by without
+
         try:
-            re.compile(self.pattern)
-        except re.error as error:
+            pl.Series([""]).str.contains(self.pattern)
+        except pl.exceptions.ComputeError as error:
+            lines = str(error).splitlines()
+            reason = next((line for line in lines if line.startswith("error: ")), lines[0]).partition(": ")[2]
             raise InvalidDefinition(
-                f"Matches on {self.column!r}: {self.pattern!r} is not a regular expression: {error}.", field=self.column
+                f"Matches on {self.column!r}: {self.pattern!r} is not a regular expression that can be searched for "
+                f"in linear time: {reason.rstrip('.')}.",
+                field=self.column,
+                hint="Leave out look-around and back-references; \\z is the end of the text.",
             ) from None
 
 
