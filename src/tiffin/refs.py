@@ -14,6 +14,9 @@ PROJECT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 #: The project that always exists.
 DEFAULT_PROJECT: Final = "default"
 
+#: Letters of a name at most: what every database holds of one, and every disk as the name of a folder.
+LONGEST_NAME: Final = 255
+
 #: Names that no entity or feature of a table may have; the last two are columns that Tiffin itself writes.
 RESERVED: Final = frozenset({"event_timestamp", "created_timestamp", "_ingested_at", "_row"})
 #: Names that are allowed with a warning, since other systems reserve them.
@@ -30,7 +33,7 @@ def check_name(name: object, *, kind: str) -> str:
             field="name",
             hint="Use letters, digits and underscores, and do not begin with a digit.",
         )
-    return name
+    return _within(name, f"{kind} name", "name")
 
 
 def check_project(name: object) -> str:
@@ -40,6 +43,16 @@ def check_project(name: object) -> str:
             f"invalid value for project name, {name!r}.",
             field="project",
             hint="Use letters, digits, underscores and dashes, and begin with a letter or an underscore.",
+        )
+    return _within(name, "project name", "project")
+
+
+def _within(name: str, what: str, field: str) -> str:
+    if len(name) > LONGEST_NAME:
+        raise InvalidDefinition(
+            f"The {what} {name[:24] + '...'!r} has {len(name)} letters.",
+            field=field,
+            hint=f"Use at most {LONGEST_NAME}.",
         )
     return name
 

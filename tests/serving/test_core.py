@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from litestar.testing import TestClient
 
-from tests.serving.cores import core_client
+from tests.serving.cores import core_client, database
+from tiffin import clock
 from tiffin.definitions.entity import Entity
 from tiffin.definitions.feature_service import FeatureService
+from tiffin.jobs.record import JobRecord, JobStatus, JobType
+from tiffin.jobs.store import JobStore
 from tiffin.registry.memory import MemoryRegistry
+from tiffin.registry.sql import open_registry
 from tiffin.registry.transfer import load
 from tiffin.serving.core import state as core_state
 from tiffin.testing.registry import driver, trips
@@ -166,6 +172,43 @@ def test_projects_are_made_listed_and_archived(client: TestClient[Any]) -> None:
 # Reading as a whole
 
 
+def test_jobs_come_in_pages_the_newest_first(tmp_path: Path, client: TestClient[Any]) -> None:
+    """Over many of the same instant, of several tables, of other tables, ended and lost ones in between."""
+    with closing(open_registry(database(tmp_path))) as store:
+        jobs = JobStore(store.engine, look=False)
+        alive = {"heartbeat": clock.now(), "status": JobStatus.IN_PROGRESS}
+        records = [
+            JobRecord(
+                f"job-{number:03}",
+                JobType.BATCH_INGESTION,
+                "default" if number % 7 else "rides",
+                ("trips", "fares") if number % 3 else ("fares",) if number % 2 else ("trips",),
+                start=number // 4,
+                **(alive if number % 5 else alive | {"heartbeat": 1}),
+            )
+            for number in range(60)
+        ]
+        for record in records:
+            jobs.add(record)
+    asked: dict[str, Any]
+    for asked in ({}, {"table": "trips"}, {"project": "default"}, {"table": "fares", "include_terminated": True}):
+        paged: list[str] = []
+        more: dict[str, Any] = {}
+        while more.get("cursor", "") is not None:
+            answer = client.get(f"{API}/jobs", params=asked | more | {"limit": 4}).json()
+            assert len(answer["items"]) == 4 or answer["next_cursor"] is None
+            paged += (item["id"] for item in answer["items"])
+            more = {"cursor": answer["next_cursor"]}
+        wanted = [
+            each.id
+            for each in sorted(records, key=lambda each: (-each.start, each.id))
+            if asked.get("table", each.tables[0]) in each.tables
+            and asked.get("project", each.project) == each.project
+            and (each.heartbeat > 1 or "include_terminated" in asked)
+        ]
+        assert paged == wanted
+
+
 def test_the_dump_is_what_a_registry_loads(client: TestClient[Any]) -> None:
     apply(client, driver(), trips())
     apply(client, trips(description="x"))
@@ -230,6 +273,10 @@ def test_a_request_keeps_the_id_that_it_came_with(client: TestClient[Any]) -> No
 JSON = {"Content-Type": "application/json"}
 
 
+def cursor(*place: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
+
+
 @pytest.mark.parametrize(
     ("method", "path", "arguments", "status", "code"),
     [
@@ -268,6 +315,13 @@ JSON = {"Content-Type": "application/json"}
         ("POST", f"{API}/projects/a b/apply", {"json": {"objects": []}}, 422, "invalid_definition"),
         ("POST", f"{API}/projects", {"json": {"name": "*"}}, 422, "invalid_definition"),
         ("POST", f"{API}/jobs", {"json": {"id": "a b"}}, 422, "invalid_argument"),
+        ("GET", f"{API}/jobs", {"params": {"project": "\x00"}}, 422, "invalid_argument"),
+        ("GET", f"{API}/jobs", {"params": {"cursor": cursor(2**63, "a")}}, 422, "invalid_argument"),
+        ("GET", f"{API}/jobs", {"params": {"cursor": cursor(-1, "a")}}, 422, "invalid_argument"),
+        ("GET", f"{API}/jobs", {"params": {"cursor": cursor(1, "\x00")}}, 422, "invalid_argument"),
+        ("POST", f"{API}/projects", {"json": {"name": "a", "by": "\x00"}}, 422, "invalid_argument"),
+        ("POST", f"{API}/projects", {"json": {"name": "a" * 256}}, 422, "invalid_definition"),
+        ("POST", f"{API}/tokens", {"json": {"name": "a", "roles": {"a" * 256: "reader"}}}, 422, "invalid_argument"),
         ("GET", f"{DEFAULT}/entities", {"params": {"limit": 0}}, 422, "invalid_argument"),
         ("GET", f"{DEFAULT}/entities", {"params": {"limit": "many"}}, 422, "invalid_argument"),
         ("GET", f"{DEFAULT}/entities", {"params": {"cursor": "%00"}}, 422, "invalid_argument"),

@@ -205,6 +205,60 @@ def test_whoever_names_features_of_another_project_must_read_there(
     assert client.post(f"{DEFAULT}/apply", json=service, headers=callers["writer"]).status_code == 200
 
 
+def test_services_of_other_projects_are_not_told(client: TestClient[Any], callers: dict[str, dict[str, str]]) -> None:
+    """Neither by the plan of a change that touches them, nor by its refusal, nor by what was done."""
+    spy = FeatureService("spy", ["default/trips:count"]).to_document()
+    own = FeatureService("own", ["trips:count"]).to_document()
+    for project, service in (("rides", spy), ("default", own)):
+        made = client.post(f"{API}/projects/{project}/apply", json={"objects": [service]}, headers=callers["root"])
+        assert made.status_code == 200, made.text
+    wide, narrow = trips().to_document(), trips(features=trips().features[1:]).to_document()
+    table = f"{DEFAULT}/feature-tables/trips"
+
+    def told(who: str) -> list[str]:
+        """Everything that is answered of a change that breaks both services, planned, refused, done and undone."""
+        steps: list[tuple[str, str, dict[str, Any]]] = [
+            ("POST", f"{DEFAULT}/plan", {"json": {"objects": [narrow]}}),
+            ("POST", f"{DEFAULT}/apply", {"json": {"objects": [narrow]}}),
+            ("POST", f"{DEFAULT}/apply", {"json": {"objects": [narrow], "allow_breaking": True}}),
+            ("POST", f"{table}/rollback", {"json": {"revision": 1}}),
+            ("POST", f"{DEFAULT}/apply", {"json": {"objects": [narrow], "allow_breaking": True}}),
+            ("POST", f"{table}/rollback", {"json": {"revision": 1, "allow_breaking": True}}),
+            ("DELETE", table, {}),
+            ("DELETE", table, {"params": {"allow_breaking": True}}),
+            ("POST", f"{DEFAULT}/apply", {"json": {"objects": [wide], "allow_breaking": True}}),
+        ]
+        return [client.request(method, path, headers=callers[who], **more).text for method, path, more in steps]
+
+    for text in told("admin"):
+        assert "spy" not in text
+    assert sum("default/own" in text for text in told("admin")) == 8
+    assert sum("rides/spy" in text for text in told("root")) == 8
+    client.delete(f"{DEFAULT}/feature-services/own", headers=callers["root"])
+    refused = client.delete(table, headers=callers["admin"]).json()
+    assert (refused["code"], "another project" in refused["message"]) == ("breaking_change", True)
+
+
+def test_no_rollback_brings_back_what_the_caller_may_not_read(
+    client: TestClient[Any], callers: dict[str, dict[str, str]]
+) -> None:
+    for features in (["rides/secret:count"], ["rides/secret:count", "trips:rate"], ["trips:rate"]):
+        service = {"objects": [FeatureService("model", features).to_document()], "allow_breaking": True}
+        assert client.post(f"{DEFAULT}/apply", json=service, headers=callers["root"]).status_code == 200
+    path, back = f"{DEFAULT}/feature-services/model/rollback", {"revision": 2}
+    assert client.post(path, json=back, headers=callers["admin"]).status_code == 403
+    assert client.post(path, json=back, headers=callers["writer"]).status_code == 200
+
+
+def test_no_hint_names_a_project_that_the_caller_may_not_read(
+    client: TestClient[Any], callers: dict[str, dict[str, str]]
+) -> None:
+    """A role may be held in a project that does not exist yet; its holder need not know what is named alike."""
+    path = f"{API}/projects/elsewhere/entities"
+    assert client.get(path, headers=callers["stranger"]).json()["hint"] is None
+    assert "rides" in client.get(path, headers=callers["root"]).json()["hint"]
+
+
 def test_lists_show_what_the_caller_may_read(client: TestClient[Any], callers: dict[str, dict[str, str]]) -> None:
     job(client, callers, JobType.BATCH_INGESTION, "rides")
 

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from tiffin.errors import InvalidArgument, closest
-from tiffin.refs import PROJECT_NAME
+from tiffin.refs import LONGEST_NAME, PROJECT_NAME
 
 #: Stands for every project, those that will be made later too. No project can have this name.
 EVERY_PROJECT: Final = "*"
@@ -94,11 +94,11 @@ def check_scope(project: object) -> str:
     """The name of a project, or ``*``; names that only look like one are refused."""
     if project == EVERY_PROJECT:
         return EVERY_PROJECT
-    if not isinstance(project, str) or not PROJECT_NAME.fullmatch(project):
+    if not isinstance(project, str) or not PROJECT_NAME.fullmatch(project) or len(project) > LONGEST_NAME:
         raise InvalidArgument(
             f"{project!r} is not the name of a project.",
             field="roles",
-            hint="Use letters, digits, underscores and dashes, or * for every project.",
+            hint=f"Use letters, digits, underscores and dashes, at most {LONGEST_NAME}; or * for every project.",
         )
     return project
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import msgspec
@@ -65,6 +66,14 @@ class Plan(msgspec.Struct, frozen=True):
     def services(self) -> tuple[str, ...]:
         """Every feature service that is touched."""
         return tuple(sorted({service for change in self.changes for service in change.services}))
+
+    def telling(self, services: Callable[[str], bool]) -> Plan:
+        """The same plan, with those services alone that are told; each is asked for as ``project/name``."""
+        changes = (
+            msgspec.structs.replace(change, services=tuple(each for each in change.services if services(each)))
+            for change in self.changes
+        )
+        return msgspec.structs.replace(self, changes=tuple(changes))
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain data."""

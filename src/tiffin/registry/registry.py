@@ -22,14 +22,23 @@ from tiffin.registry.plan import Plan
 from tiffin.registry.reader import RECHECK_SECONDS, RegistryReader
 from tiffin.registry.snapshot import Snapshot
 
+Show = Callable[[Plan], Plan]
+"""How plans are told, in answers and in errors: a service leaves out what its caller may not read."""
+
 #: How long an apply goes on trying while unrelated changes get in between, in seconds.
 PATIENCE_SECONDS: Final = 30.0
+
+
+def as_it_is(plan: Plan) -> Plan:
+    """All that a plan tells."""
+    return plan
 
 
 class Registry(RegistryReader):
     """The definitions of all projects, in a store. Safe to use from several threads.
 
     ``project`` is always optional and means ``default``. ``by`` names who makes a change, ``user@host`` if left out.
+    ``show`` decides what a plan tells, nothing else.
     """
 
     def __init__(
@@ -52,6 +61,7 @@ class Registry(RegistryReader):
         *,
         allow_breaking: bool = False,
         by: str | None = None,
+        show: Show = as_it_is,
     ) -> Plan:
         """Make the objects so, all or none, in one transaction; what changed.
 
@@ -66,12 +76,12 @@ class Registry(RegistryReader):
             seen[:] = [snapshot]
             self._check_seen(snapshot, given, place)
             planned = rules.plan(snapshot, given, place)
-            rules.check_allowed(planned, allow_breaking=allow_breaking)
+            rules.check_allowed(show(planned), allow_breaking=allow_breaking)
             return planned, rules.transaction(snapshot, planned, given, by=by or author(), at=at)
 
         done, at = self._commit(build)
         _update_meta(seen[0], done, given, at)
-        return done
+        return show(done)
 
     def delete(
         self,
@@ -81,6 +91,7 @@ class Registry(RegistryReader):
         *,
         allow_breaking: bool = False,
         by: str | None = None,
+        show: Show = as_it_is,
     ) -> Plan:
         """Delete an object softly: its history stays, and it can be revived. A second time changes nothing.
 
@@ -95,14 +106,16 @@ class Registry(RegistryReader):
                 return Plan(place, (), version=snapshot.version), Transaction(by="", at=at)
             planned = rules.deletion(snapshot, kind.__name__, name, place)
             if planned.services and not allow_breaking:
+                told = show(planned).services
+                service = f"feature service {told[0]!r}" if told else "a feature service of another project"
                 raise BreakingChange(
-                    f"Feature table {name!r} is read by feature service {planned.services[0]!r}; nothing was changed.",
+                    f"Feature table {name!r} is read by {service}; nothing was changed.",
                     field="allow_breaking",
                     hint="Change the service first, or pass allow_breaking=True.",
                 )
             return planned, rules.transaction(snapshot, planned, [], by=by or author(), at=at)
 
-        return self._commit(build)[0]
+        return show(self._commit(build)[0])
 
     def rollback(
         self,
@@ -113,6 +126,7 @@ class Registry(RegistryReader):
         kind: type[Definition] | str | None = None,
         allow_breaking: bool = True,
         by: str | None = None,
+        show: Show = as_it_is,
     ) -> Plan:
         """Make an object again what an earlier revision left, as a new revision; it may break what came since."""
         place = project or DEFAULT_PROJECT
@@ -127,10 +141,10 @@ class Registry(RegistryReader):
 
         def build(snapshot: Snapshot, at: int) -> tuple[Plan, Transaction]:
             planned = rules.rollback(snapshot, goal, place)
-            rules.check_allowed(planned, allow_breaking=allow_breaking)
+            rules.check_allowed(show(planned), allow_breaking=allow_breaking)
             return planned, rules.transaction(snapshot, planned, [goal], by=by or author(), at=at)
 
-        return self._commit(build)[0]
+        return show(self._commit(build)[0])
 
     def create_project(self, name: str, *, by: str | None = None) -> None:
         """Make a project. AlreadyExists where there is one of that name, archived or not."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from tiffin.errors import PermissionDenied, Unauthenticated
+from tiffin.errors import NotFound, PermissionDenied, TiffinError, Unauthenticated
 from tiffin.registry.access import EVERY_PROJECT, Principal, Role
 
 #: Credentials longer than this many characters are not looked at.
@@ -57,6 +57,13 @@ def unauthenticated(what: str) -> Unauthenticated:
 def challenge(error: Unauthenticated) -> str:
     """The value of the header ``WWW-Authenticate`` that goes with an answer of status 401 (RFC 6750, section 3)."""
     return "Bearer" if error.message == _WORDS["missing"] else 'Bearer error="invalid_token"'
+
+
+def discreet(error: TiffinError, principal: Principal) -> TiffinError:
+    """The error as a caller may hear it: the hint to an unknown project names others, for readers of every one."""
+    if isinstance(error, NotFound) and error.field == "project" and not principal.allows(EVERY_PROJECT, Role.READER):
+        return NotFound(error.message, field=error.field)
+    return error
 
 
 def denial(principal: Principal, project: str, role: Role, action: str) -> PermissionDenied:

@@ -15,7 +15,8 @@ from tiffin.serving.access.gate import Gate, authorization_of
 from tiffin.serving.access.rules import OPEN, Rule, place
 
 _KEY: Final = "rule"
-_PRINCIPAL: Final = "principal"
+#: Where the state of a request holds its caller.
+PRINCIPAL: Final = "principal"
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 
@@ -33,7 +34,7 @@ def rule_of(handler: BaseRouteHandler) -> Rule | None:
 
 def principal_of(connection: Connection) -> Principal:
     """Who makes a request that the guard let through."""
-    principal = connection.scope["state"].get(_PRINCIPAL)
+    principal = connection.scope["state"].get(PRINCIPAL)
     if not isinstance(principal, Principal):
         raise PermissionDenied("Nobody was admitted here.", hint="Give the route a rule.")
     return principal
@@ -55,7 +56,7 @@ class Guard:
         principal = await self.gate.admit_async(authorization_of(connection.scope["headers"]))
         if rule is None:
             raise MethodNotAllowedException
-        connection.scope["state"][_PRINCIPAL] = principal
+        connection.scope["state"][PRINCIPAL] = principal
         if rule.scope != "handler" and rule.role is not None:
             project = place(
                 rule,

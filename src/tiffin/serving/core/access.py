@@ -20,14 +20,14 @@ from tiffin.registry.tokens import TokenStore
 from tiffin.serving.access.rules import Rule, require_all
 from tiffin.serving.access.sources import encode_known, engine_of
 from tiffin.serving.core.definitions import Author, By
-from tiffin.serving.core.routes import GREATEST, Caller, Here, answers
+from tiffin.serving.core.routes import GREATEST, PLAIN, Caller, Here, answers
 from tiffin.serving.core.state import Core
 
 #: What holds a token is not kept by proxies and browsers.
 _PRIVATE: Final = {"Cache-Control": "no-store"}
 
 Instant = Annotated[str | None, QueryParameter(max_length=64, description="An instant, as ISO 8601.")]
-Name = Annotated[str | None, QueryParameter(max_length=255, pattern=r"^[^\x00]*$")]
+Name = Annotated[str | None, QueryParameter(max_length=255, pattern=PLAIN)]
 TokenId = Annotated[str, PathParameter(max_length=64, pattern=r"^[0-9a-f]+$", description="A token.")]
 _Text = Annotated[str, msgspec.Meta(max_length=2000)]
 _Time = Annotated[int, msgspec.Meta(ge=0, le=GREATEST)]

@@ -16,8 +16,8 @@ from tiffin.definitions.kinds import kind_named
 from tiffin.errors import BreakingChange
 from tiffin.registry import rules
 from tiffin.registry.access import Principal, Role
-from tiffin.serving.access.rules import Rule, require_all
-from tiffin.serving.core.definitions import By, Changed, Document, changed, demand
+from tiffin.serving.access.rules import Rule
+from tiffin.serving.core.definitions import By, Changed, Document, changed, check_references, demand, shown_to
 from tiffin.serving.core.routes import Caller, Here, InPath, answers
 from tiffin.serving.core.state import Core
 
@@ -52,7 +52,7 @@ class Changes(Controller):
     def plan(self, core: Here, caller: Caller, project: InPath, data: JSONBody[Objects]) -> Changed:
         """What an apply would change, and how grave that is."""
         given = _read(core, caller, project, data.objects)
-        plan = core.registry.plan(given, project)
+        plan = shown_to(caller)(core.registry.plan(given, project))
         return Changed(plan, plan.impact)
 
     @answers("POST", "/apply", Rule(Role.WRITER, "apply"))
@@ -62,7 +62,7 @@ class Changes(Controller):
         allowed = data.allow_breaking and caller.allows(project, Role.ADMIN)
         author = core.author(caller, data.by)
         try:
-            plan = core.registry.apply(given, project, allow_breaking=allowed, by=author)
+            plan = core.registry.apply(given, project, allow_breaking=allowed, by=author, show=shown_to(caller))
         except BreakingChange:
             demand(core, caller, project, asked=data.allow_breaking)
             raise
@@ -75,8 +75,7 @@ def _read(core: Core, caller: Principal, project: str, documents: list[Document]
     read = [kind_named(each.kind).from_document(_plain(each)) for each in documents]
     given = rules.checked(read)
     services = [each for each in given if isinstance(each, FeatureService)]
-    others = {ref.project for each in services for ref in each.refs if ref.project} - {project}
-    require_all(core.gate, caller, others, Role.READER, action="apply")
+    check_references(core, caller, project, services, action="apply")
     return given
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -17,19 +18,22 @@ from tiffin.registry.access import Principal, Role
 from tiffin.registry.base import Revision
 from tiffin.registry.diff import Difference
 from tiffin.registry.plan import Plan
-from tiffin.serving.access.rules import Rule
+from tiffin.registry.registry import Show
+from tiffin.serving.access.rules import Rule, require_all
 from tiffin.serving.core.page import USUAL, Cursor, Limit, Page, mapped, page
-from tiffin.serving.core.routes import GREATEST, Caller, Here, InPath, answers
+from tiffin.serving.core.routes import GREATEST, PLAIN, Caller, Here, InPath, answers
 from tiffin.serving.core.state import Core
 
 Number = Annotated[int, QueryParameter(ge=1, le=GREATEST, description="A revision.")]
 MaybeNumber = Annotated[int | None, QueryParameter(ge=1, le=GREATEST, description="A revision; else the newest.")]
-Author = Annotated[str, QueryParameter(max_length=255, description="Who asks, where the service does not know.")]
+Author = Annotated[
+    str, QueryParameter(max_length=255, pattern=PLAIN, description="Who asks, where the service does not know.")
+]
 Labels = Annotated[list[str] | None, QueryParameter(description="`key=value`, all of which must be carried.")]
 Forced = Annotated[bool, QueryParameter(description="Also where it breaks others; needs the role admin.")]
 
 #: By whom a change is claimed to be made; its length is what the database holds.
-By = Annotated[str, msgspec.Meta(max_length=255)]
+By = Annotated[str, msgspec.Meta(max_length=255, pattern=PLAIN)]
 
 
 class Document(msgspec.Struct):
@@ -99,7 +103,9 @@ class Definitions(Controller):
         allowed = allow_breaking and caller.allows(project, Role.ADMIN)
         author = core.author(caller, by)
         try:
-            plan = core.registry.delete(self.kind, name, project, allow_breaking=allowed, by=author)
+            plan = core.registry.delete(
+                self.kind, name, project, allow_breaking=allowed, by=author, show=shown_to(caller)
+            )
         except BreakingChange:
             demand(core, caller, project, asked=allow_breaking)
             raise
@@ -108,11 +114,20 @@ class Definitions(Controller):
     @answers("POST", "/{name:str}/rollback", Rule(Role.WRITER, "rollback"))
     def roll_back(self, core: Here, caller: Caller, project: InPath, name: InPath, data: JSONBody[Back]) -> Changed:
         """Make an object again what an earlier revision left, as a new revision."""
+        if self.kind is FeatureService:
+            goal = core.registry.get(FeatureService, name, project, revision=data.revision)
+            check_references(core, caller, project, [goal], action="rollback")
         allowed = data.allow_breaking and caller.allows(project, Role.ADMIN)
         author = core.author(caller, data.by)
         try:
             plan = core.registry.rollback(
-                name, data.revision, project, kind=self.kind, allow_breaking=allowed, by=author
+                name,
+                data.revision,
+                project,
+                kind=self.kind,
+                allow_breaking=allowed,
+                by=author,
+                show=shown_to(caller),
             )
         except BreakingChange:
             demand(core, caller, project, asked=data.allow_breaking)
@@ -155,6 +170,19 @@ def changed(core: Core, plan: Plan, action: str) -> Changed:
         core.refresh()
         core.metrics.change(plan.project, action)
     return Changed(plan, plan.impact)
+
+
+def shown_to(caller: Principal) -> Show:
+    """How plans are told to a caller: without services of projects that the caller may not read."""
+    return lambda plan: plan.telling(lambda service: caller.allows(service.partition("/")[0], Role.READER))
+
+
+def check_references(
+    core: Core, caller: Principal, project: str, services: Iterable[FeatureService], *, action: str
+) -> None:
+    """Raise PermissionDenied unless the caller is a reader of every project whose features the services name."""
+    others = {ref.project for each in services for ref in each.refs if ref.project} - {project}
+    require_all(core.gate, caller, others, Role.READER, action=action)
 
 
 def demand(core: Core, caller: Principal, project: str, *, asked: bool) -> None:

@@ -14,7 +14,7 @@ from litestar.types import HTTPScope, Message, Receive, Scope, Send
 
 from tiffin.errors import Unavailable
 from tiffin.registry.access import Principal
-from tiffin.serving.access.guard import rule_of
+from tiffin.serving.access.guard import PRINCIPAL, rule_of
 from tiffin.serving.logs import REQUEST_ID_HEADER, AccessLog, begin_request
 from tiffin.serving.metrics import CoreMetrics
 from tiffin.serving.tracing import Tracing
@@ -82,7 +82,7 @@ def _name(scope: HTTPScope) -> str:
 
 
 def _caller(scope: Scope) -> str:
-    principal = scope.get("state", {}).get("principal")
+    principal = scope.get("state", {}).get(PRINCIPAL)
     return principal.name if isinstance(principal, Principal) else ""
 
 

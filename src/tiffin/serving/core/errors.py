@@ -25,7 +25,10 @@ from tiffin.errors import (
     Unauthenticated,
     Unavailable,
 )
+from tiffin.registry.access import Principal
+from tiffin.serving.access.denials import discreet
 from tiffin.serving.access.gate import challenge
+from tiffin.serving.access.guard import PRINCIPAL
 from tiffin.serving.core.state import Core
 from tiffin.serving.logs import request_id
 
@@ -57,6 +60,9 @@ class ErrorAnswers:
         }
 
     def _ours(self, request: Asked, error: TiffinError) -> Response[dict[str, Any]]:
+        principal = request.scope["state"].get(PRINCIPAL)
+        if isinstance(principal, Principal):
+            error = discreet(error, principal)
         headers: dict[str, str] = {}
         status = error.status
         if isinstance(error, StorageError) and not isinstance(error, CorruptData):

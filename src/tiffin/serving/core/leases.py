@@ -15,10 +15,10 @@ from litestar.params import JSONBody
 from tiffin.jobs.lease import LONGEST, LeaseRecord
 from tiffin.registry.access import EVERY_PROJECT, Role
 from tiffin.serving.access.rules import Rule
-from tiffin.serving.core.routes import Caller, Here, answers
+from tiffin.serving.core.routes import PLAIN, Caller, Here, answers
 
 Name = Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[A-Za-z0-9_.:@-]+(/[A-Za-z0-9_.:@-]+)*$")]
-Owner = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
+Owner = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=PLAIN)]
 
 
 class Wanted(msgspec.Struct, forbid_unknown_fields=True):

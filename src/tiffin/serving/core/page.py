@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Annotated, Final, Generic, TypeVar
 
 import msgspec
@@ -39,15 +40,15 @@ def page(items: Iterable[T], place: Callable[[T], P], kind: type[P], limit: int,
 
     ``items`` are in the order of ``place``, which tells them apart and is of ``kind``: a text, a number, or a tuple.
     """
-    after = None if cursor is None else _read(cursor, kind)
-    found: list[T] = []
-    for item in items:
-        if after is not None and not place(item) > after:
-            continue
-        if len(found) == limit:
-            return Page(found, _written(place(found[-1])))
-        found.append(item)
-    return Page(found)
+    after = None if cursor is None else place_of(cursor, kind)
+    following = (item for item in items if after is None or place(item) > after)
+    return cut(list(islice(following, limit + 1)), place, limit)
+
+
+def cut(found: Sequence[T], place: Callable[[T], P], limit: int) -> Page[T]:
+    """A page of the first ``limit`` items; where there are more, another page follows."""
+    items = list(found[:limit])
+    return Page(items, _written(place(items[-1])) if len(found) > limit else None)
 
 
 def mapped(found: Page[T], change: Callable[[T], U]) -> Page[U]:
@@ -59,11 +60,17 @@ def _written(place: object) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
 
 
-def _read(cursor: str, kind: type[P]) -> P:
+def place_of(cursor: str, kind: type[P]) -> P:
+    """The place that a cursor names; InvalidArgument for a text that no page gave."""
     try:
         data = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         return msgspec.json.decode(data, type=kind)
     except (binascii.Error, ValueError) as error:  # msgspec's errors, and texts that are not ASCII, are such
-        raise InvalidArgument(
-            "The cursor is not one of this list.", field="cursor", hint="Give the next_cursor of the page before."
-        ) from error
+        raise bad_cursor() from error
+
+
+def bad_cursor() -> InvalidArgument:
+    """The error of a cursor that no page gave."""
+    return InvalidArgument(
+        "The cursor is not one of this list.", field="cursor", hint="Give the next_cursor of the page before."
+    )

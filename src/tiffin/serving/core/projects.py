@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import msgspec
 from litestar import Controller
 from litestar.params import FromQuery, JSONBody
 
+from tiffin.refs import check_project
 from tiffin.registry.access import Role
 from tiffin.registry.base import ProjectRecord
 from tiffin.serving.access.rules import Rule
@@ -19,7 +18,7 @@ from tiffin.serving.core.routes import Caller, Here, InPath, answers
 class NewProject(msgspec.Struct, forbid_unknown_fields=True):
     """A project to be made; ``by`` claims who asks, where the service does not know."""
 
-    name: Annotated[str, msgspec.Meta(max_length=255)]
+    name: str
     by: By = ""
 
 
@@ -57,7 +56,7 @@ class Projects(Controller):
     @answers("POST", "/", Rule(Role.WRITER, "create project", "handler"), status=201)
     def create_project(self, core: Here, caller: Caller, data: JSONBody[NewProject]) -> Named:
         """Make a project."""
-        core.gate.require(caller, data.name, Role.WRITER, action="create project")
+        core.gate.require(caller, check_project(data.name), Role.WRITER, action="create project")
         core.registry.create_project(data.name, by=core.author(caller, data.by))
         core.refresh()
         core.metrics.change(data.name, "create project")

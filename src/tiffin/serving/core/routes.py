@@ -26,6 +26,8 @@ InPath = FromPath[str]
 
 #: The greatest number that every database holds.
 GREATEST: Final = 2**63 - 1
+#: A text that every database holds: PostgreSQL stores no NUL.
+PLAIN: Final = r"^[^\x00]*$"
 
 
 class Problem(msgspec.Struct):
