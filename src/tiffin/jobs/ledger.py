@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from tiffin import clock
+from tiffin.jobs.claims import Claims, Schedules
 from tiffin.jobs.lease import Leases
 from tiffin.jobs.record import JobRecord, JobStatus, Outcome, Progress
 
@@ -35,6 +36,16 @@ class JobLedger(Protocol):
     @property
     def leases(self) -> Leases:
         """The leases that are kept beside them: who may do what alone."""
+        ...
+
+    @property
+    def claims(self) -> Claims:
+        """What controllers record of jobs that they run."""
+        ...
+
+    @property
+    def schedules(self) -> Schedules:
+        """The tables that are materialised again and again."""
         ...
 
     def add(self, record: JobRecord) -> None:

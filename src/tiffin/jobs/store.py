@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any, Final
+from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 
 from tiffin import clock
 from tiffin.errors import NotFound
+from tiffin.jobs import rows
+from tiffin.jobs.claim_store import ClaimStore, ScheduleStore
 from tiffin.jobs.lease_store import LeaseStore
 from tiffin.jobs.ledger import Report, is_lost, lost
-from tiffin.jobs.record import JobRecord, JobStatus, JobType, Outcome, Progress
+from tiffin.jobs.record import JobRecord, JobStatus, Outcome
 from tiffin.registry.database import reading, writing
 from tiffin.registry.dialect import storable
 from tiffin.registry.tables import job_logs, jobs
-
-_LIVE: Final = [status.value for status in JobStatus if not status.is_final]
 
 
 class JobStore:
@@ -36,10 +35,20 @@ class JobStore:
         """The leases that are kept beside them: who may do what alone."""
         return LeaseStore(self._database)
 
+    @property
+    def claims(self) -> ClaimStore:
+        """What controllers record of jobs that they run."""
+        return ClaimStore(self._database)
+
+    @property
+    def schedules(self) -> ScheduleStore:
+        """The tables that are materialised again and again."""
+        return ScheduleStore(self._database)
+
     def add(self, record: JobRecord) -> None:
         """Record a job that is about to start."""
         with writing(self._database) as connection:
-            connection.execute(jobs.insert().values(_row(record)))
+            connection.execute(jobs.insert().values(rows.from_record(record)))
 
     def get(self, job_id: str) -> JobRecord:
         """One job; NotFound if there is none of that id."""
@@ -47,7 +56,7 @@ class JobStore:
             row = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).mappings().one_or_none()
         if row is None:
             raise NotFound(f"There is no job {job_id!r}.", field="job_id", hint="list_jobs() tells which there are.")
-        return self._checked(_record(row))
+        return self._checked(rows.to_record(row))
 
     def find(
         self, *, include_terminated: bool = False, table: str | None = None, project: str | None = None
@@ -84,7 +93,7 @@ class JobStore:
         said = list(reports)
         with writing(self._database) as connection:
             for report in said:
-                connection.execute(jobs.update().where(jobs.c.id == report.job.id).values(_said(report)))
+                connection.execute(jobs.update().where(jobs.c.id == report.job.id).values(rows.said(report)))
                 _append(connection, report)
             query = sa.select(jobs.c.id).where(
                 jobs.c.id.in_([report.job.id for report in said]), jobs.c.cancel_requested
@@ -102,8 +111,8 @@ class JobStore:
                     state=report.status.value,
                     ended=clock.now(),
                     error=storable(error) or None,
-                    **_rows(outcome),
-                    **_progress(report),
+                    **rows.counted(outcome),
+                    **rows.progress(report),
                 )
             )
 
@@ -112,17 +121,17 @@ class JobStore:
         with writing(self._database) as connection:
             connection.execute(
                 jobs.update()
-                .where(jobs.c.id == record.id, jobs.c.state.in_(_LIVE), jobs.c.heartbeat <= record.heartbeat)
+                .where(jobs.c.id == record.id, jobs.c.state.in_(rows.LIVE), jobs.c.heartbeat <= record.heartbeat)
                 .values(state=JobStatus.FAILED.value, ended=clock.now(), error=storable(reason))
             )
             row = connection.execute(sa.select(jobs).where(jobs.c.id == record.id)).mappings().one()
-        return _record(row)
+        return rows.to_record(row)
 
     def request_cancel(self, job_id: str) -> None:
         """Ask whoever runs a job to stop it; nothing if it has ended."""
         with writing(self._database) as connection:
             connection.execute(
-                jobs.update().where(jobs.c.id == job_id, jobs.c.state.in_(_LIVE)).values(cancel_requested=True)
+                jobs.update().where(jobs.c.id == job_id, jobs.c.state.in_(rows.LIVE)).values(cancel_requested=True)
             )
 
     def set_output(self, job_id: str, uri: str) -> None:
@@ -138,7 +147,7 @@ class JobStore:
 
     def _read(self, query: sa.Select[Any]) -> list[JobRecord]:
         with reading(self._database) as connection:
-            return [_record(row) for row in connection.execute(query).mappings()]
+            return [rows.to_record(row) for row in connection.execute(query).mappings()]
 
     def _wanted(self, records: Iterable[JobRecord], *, include_terminated: bool, table: str | None) -> list[JobRecord]:
         """Those that really are of a table, and go on where only such are wanted: some are found gone by looking."""
@@ -157,7 +166,7 @@ class JobStore:
 def _newest(*, include_terminated: bool, table: str | None, projects: Collection[str] | None) -> sa.Select[Any]:
     query = sa.select(jobs).order_by(jobs.c.created.desc(), jobs.c.id)
     if not include_terminated:
-        query = query.where(jobs.c.state.in_(_LIVE))
+        query = query.where(jobs.c.state.in_(rows.LIVE))
     if table is not None:
         query = query.where(jobs.c.table_name.in_([table, ""]))  # a job of several tables has the empty name
     if projects is not None:
@@ -175,81 +184,8 @@ def _append(connection: sa.Connection, report: Report) -> None:
     of_job = job_logs.c.job_id == report.job.id
     last = connection.execute(sa.select(sa.func.max(job_logs.c.seq)).where(of_job)).scalar()
     first = 0 if last is None else last + 1
-    rows = [
+    lines = [
         {"job_id": report.job.id, "seq": first + number, "at": at, "line": storable(line)}
         for number, (at, line) in enumerate(report.lines)
     ]
-    connection.execute(job_logs.insert(), rows)
-
-
-def _said(report: Report) -> dict[str, Any]:
-    """What a running job says, as columns. Its end is written by ``finish`` alone."""
-    now = clock.now()
-    said: dict[str, Any] = {"heartbeat": now, **_progress(report), **_rows(report.outcome)}
-    if report.status is JobStatus.IN_PROGRESS:  # it may have waited for its turn until now
-        said["state"] = sa.case((jobs.c.state == JobStatus.STARTING.value, report.status.value), else_=jobs.c.state)
-        said["started"] = sa.func.coalesce(jobs.c.started, now)
-    return said
-
-
-def _rows(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "rows_written": outcome.written,
-        "rows_skipped": outcome.skipped,
-        "rows_rejected": outcome.rejected,
-    }
-
-
-def _progress(report: Report) -> dict[str, Any]:
-    done, total, unit, lag = msgspec.structs.astuple(report.progress)
-    detail = _detail(report.job) | {"done": done, "unit": unit} | ({} if lag is None else {"lag": lag})
-    return {"rows_total": total, "progress": done / total if total else None, "detail": detail}
-
-
-def _detail(record: JobRecord) -> dict[str, Any]:
-    return {"tables": list(record.tables)} | ({"attempt": record.attempt} if record.attempt else {})
-
-
-def _row(record: JobRecord) -> dict[str, Any]:
-    return {
-        "id": record.id,
-        "type": record.type.value,
-        "project": record.project,
-        "table_name": record.tables[0] if len(record.tables) == 1 else "",
-        "state": record.status.value,
-        "spec_hash": record.spec_hash,
-        "created": record.start,
-        "started": record.start if record.status is JobStatus.IN_PROGRESS else None,
-        "rows_written": 0,
-        "rows_skipped": 0,
-        "rows_rejected": 0,
-        "output_uri": record.output or None,
-        "cancel_requested": False,
-        "host": record.host,
-        "pid": record.pid,
-        "heartbeat": record.heartbeat,
-        "detail": _detail(record),
-    }
-
-
-def _record(row: sa.RowMapping) -> JobRecord:
-    detail = row["detail"]
-    return JobRecord(
-        id=row["id"],
-        type=JobType(row["type"]),
-        project=row["project"],
-        tables=tuple(detail["tables"]),
-        status=JobStatus(row["state"]),
-        start=row["created"],
-        end=row["ended"],
-        outcome=Outcome(row["rows_written"], row["rows_skipped"], row["rows_rejected"]),
-        progress=Progress(detail.get("done", 0), row["rows_total"], detail.get("unit", "rows"), detail.get("lag")),
-        error=row["error"] or "",
-        output=row["output_uri"] or "",
-        host=row["host"],
-        pid=row["pid"],
-        heartbeat=row["heartbeat"] or 0,
-        spec_hash=row["spec_hash"],
-        attempt=detail.get("attempt", 0),
-        cancelling=row["cancel_requested"],
-    )
+    connection.execute(job_logs.insert(), lines)
