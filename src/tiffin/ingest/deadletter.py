@@ -179,6 +179,7 @@ def discard(folder: str) -> None:
 
 @contextmanager
 def refused(folder: str) -> Iterator[None]:
+    """Raise what a disk or bucket raises as StorageError."""
     try:
         yield
     except OSError as error:

@@ -52,6 +52,7 @@ def push(
         staging=staging,
         latest=latest,
         for_online=True,
+        erased=route.erased,
         metrics=route.metrics,
         control=control,
     )
@@ -63,11 +64,11 @@ def push(
     frames = route.engine.latest(table, window, memory_budget=route.limits.memory_budget, control=control)
     write_frames(route, table, frames, after.identity, control=control)
     if isinstance(route.store, Marks):
-        _move_mark(route, table, before, commit.version, after)
+        arrived(route, table, before, commit.version, after)
     return commit
 
 
-def _move_mark(route: Route, table: TableSchema, before: Position, version: int, after: Position) -> None:
+def arrived(route: Route, table: TableSchema, before: Position, version: int, after: Position) -> None:
     """Tell that the commits from ``version`` on were written; sparing the next incremental run to look at them.
 
     It is spared where all before them is known to be written, too.
