@@ -57,6 +57,17 @@ def finish_pushes(route: Route, table: TableSchema, *, control: Control = UNWATC
     return finished
 
 
+def is_settled(route: Route, table: TableSchema) -> bool:
+    """Whether nothing is left for :func:`finish_pushes`: no push that did not arrive, and no doubt whether there is.
+
+    Of a store without marks nobody can tell, so nothing is said to be left: on request all pushes are written again.
+    """
+    if not isinstance(route.store, Marks):
+        return True
+    found = unsettled(route, table)
+    return found is None or (not found[1] and found[2])
+
+
 def unsettled(route: Route, table: TableSchema) -> tuple[Position, list[dict[str, Any]], bool] | None:
     """Where the table's log is, the pushes up to there that did not reach the store, and whether that is all of them.
 
@@ -133,6 +144,3 @@ def sweep_history(table: TableSchema) -> int:
     uri = log_of(table)
     log = None if uri is None else open_table(uri)
     return 0 if uri is None or log is None else sweep(uri, log)
-
-
-__all__ = ["finish_pushes", "finish_runs", "log_of", "sweep_history", "unsettled"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
+import time
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import IO, Final
 
 import polars as pl
 
@@ -16,6 +19,9 @@ from tiffin.offline.layout import fit, supertype
 
 #: How many bytes of rows are held in memory before they are written out.
 HELD_BYTES: Final = 128 << 20
+#: How old, in seconds, a folder must be before it is taken for one of a killed process.
+ABANDONED_AFTER_S: Final = 60.0
+_LOCK: Final = "lock"
 
 
 class Spool:
@@ -27,6 +33,7 @@ class Spool:
         self._files: list[Path] = []
         self._held: list[pl.DataFrame] = []
         self._size = 0
+        self._lock: IO[bytes] | None = None
         self._types: dict[str, list[pl.DataType]] = {}
         self.rows = 0
 
@@ -38,6 +45,8 @@ class Spool:
     ) -> None:
         self._held.clear()
         shutil.rmtree(self._folder, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
 
     @property
     def columns(self) -> dict[str, pl.DataType]:
@@ -81,7 +90,7 @@ class Spool:
     def _spill(self) -> None:
         """Write what is held; neighbours of one schema go to one file."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._claim()
             for frame in joined(self._held, at_most_bytes=self._held_bytes):
                 path = self._folder / f"{len(self._files)}.arrow"
                 frame.write_ipc(path, compression="lz4")
@@ -94,6 +103,28 @@ class Spool:
             ) from error
         self._held.clear()
         self._size = 0
+
+    def _claim(self) -> None:
+        """Make the folder, locked as long as this process lives, so that what a killed one left can be told."""
+        if self._lock is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (self._folder / _LOCK).open("wb")
+            with suppress(OSError):  # a file system without locks: nothing of it is ever swept
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def sweep_scratch(scratch: str, *, grace: float = ABANDONED_AFTER_S) -> int:
+    """Remove the folders of spools whose processes were killed, once older than ``grace`` seconds; how many."""
+    root = Path(scratch)
+    swept = 0
+    for folder in sorted(root.glob("spool-*")):
+        with suppress(OSError):  # gone, locked by a living process, or on a file system without locks
+            if time.time() - folder.stat().st_mtime >= grace:
+                with (folder / _LOCK).open("rb") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+                swept += 1
+    return swept
 
 
 def joined(frames: Iterable[pl.DataFrame], *, at_most_bytes: int) -> Iterator[pl.DataFrame]:

@@ -26,7 +26,7 @@ from tiffin.registry.access import Principal, Role
 from tiffin.serving.access.gate import Gate
 from tiffin.serving.metrics.online import ServingMetrics
 from tiffin.serving.online.definitions import Definitions
-from tiffin.serving.online.http import Answer, Request
+from tiffin.serving.online.http import JSON, Answer, Request
 from tiffin.serving.online.limits import Busy, Limits, OutOfTime, Places
 from tiffin.serving.online.wire import decoded
 from tiffin.workspace import Workspace
@@ -112,6 +112,7 @@ class Writes:
         """Rows for one table, into the stores that the request names."""
         body = await request.body(self._limits)
         key = request.headers.get(b"idempotency-key")
+        done: list[Commit] = []
 
         def work(control: Control) -> None:
             asked = decoded(_push, body)
@@ -120,9 +121,10 @@ class Writes:
             except NotFound as error:
                 raise UnknownSource(error.message, field="push_source_name", hint=error.hint) from None
             rows = _rows(asked.df, table)
-            self._put(principal, table, rows, asked.to, None if key is None else key.decode("latin-1"), control)
+            key_text = None if key is None else key.decode("latin-1")
+            done.append(self._put(principal, table, rows, asked.to, key_text, control))
 
-        return await self._answered(request, principal, work, _EMPTY, "push")
+        return _told(request, done, await self._answered(request, principal, work, _EMPTY, "push"))
 
     async def push_stream(self, request: Request, principal: Principal) -> Answer:
         """Rows for one table of any project as an Arrow stream, into both stores; what the commit was.
@@ -149,13 +151,14 @@ class Writes:
     async def write(self, request: Request, principal: Principal) -> Answer:
         """Rows for one table, into the online store alone."""
         body = await request.body(self._limits)
+        done: list[Commit] = []
 
         def work(control: Control) -> None:
             asked = decoded(_write, body)
             table = self._table(asked.feature_view_name)
-            self._put(principal, table, _rows(asked.df, table), "online", None, control)
+            done.append(self._put(principal, table, _rows(asked.df, table), "online", None, control))
 
-        return await self._answered(request, principal, work, _NULL, "push")
+        return _told(request, done, await self._answered(request, principal, work, _NULL, "push"))
 
     async def materialize(self, request: Request, principal: Principal) -> Answer:
         """The rows of a window of event times, into the online store."""
@@ -302,6 +305,13 @@ class Writes:
         if names is None:
             names = [table.name for table in self._workspace.registry.objects(FeatureTable, self._project)]
         return [self._table(name) for name in dict.fromkeys(names)]
+
+
+def _told(request: Request, done: list[Commit], answer: Answer) -> Answer:
+    """What the commit was, where the caller asks for JSON; else the answer that Feast's clients expect."""
+    if b"application/json" not in request.headers.get(b"accept", b""):
+        return answer
+    return Answer(msgspec.json.encode(done[0]), headers=(JSON,))
 
 
 def _rows(columns: Columns, table: TableSchema) -> Given:
