@@ -66,9 +66,14 @@ class AvroFormat(StreamFormat, tag="avro"):
 
 
 class ProtoFormat(StreamFormat, tag="proto"):
-    """Protobuf messages of the class at ``class_path``."""
+    """Protobuf messages of the class at ``class_path``.
+
+    With a ``descriptor_set`` it is the full name of a message in that set, and no code of anybody is imported. The set
+    is what ``protoc --include_imports --descriptor_set_out`` writes: a path or URI of the file, or its bytes in base64.
+    """
 
     class_path: str
+    descriptor_set: str = ""
 
     def check(self) -> None:
         """Raise InvalidDefinition where the path is not dotted names."""

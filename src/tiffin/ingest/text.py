@@ -21,6 +21,7 @@ from tiffin import clock
 from tiffin.coerce import Coercion, coercion
 from tiffin.definitions.schema import TableSchema
 from tiffin.errors import InvalidData
+from tiffin.json_columns import encoded, is_nested, json_column
 from tiffin.offline.instants import from_iso
 from tiffin.offline.location import filesystem, is_remote
 from tiffin.offline.mapping import is_bare
@@ -151,9 +152,9 @@ def _json_frame(rows: list[dict[str, Any]], table: TableSchema) -> Given:
     texts: dict[str, Writing] = {}
     columns = []
     for name in names:
-        column = _json_column(name, [row.get(name) for row in rows])
+        column = json_column(name, [row.get(name) for row in rows])
         if column is None:
-            column = pl.Series(name, [_encoded(row.get(name)) for row in rows], pl.String)
+            column = pl.Series(name, [encoded(row.get(name)) for row in rows], pl.String)
             texts[name] = "json"
         elif column.dtype == pl.String and declared.get(name) in {ValueType.BYTES, ValueType.UNIX_TIMESTAMP}:
             texts[name] = "plain"
@@ -180,9 +181,9 @@ def json_columns(columns: Mapping[str, list[Any]], table: TableSchema) -> Given:
         elif dtype in _TEXT_LISTS:
             read = partial(_TEXT_LISTS[dtype], name)
             values = [[read(item) for item in value] if isinstance(value, list) else value for value in values]
-        column = None if _is_nested(values) else _json_column(name, values)
+        column = None if is_nested(values) else json_column(name, values)
         if column is None:
-            column = pl.Series(name, [_encoded(value) for value in values], pl.String)
+            column = pl.Series(name, [encoded(value) for value in values], pl.String)
             texts[name] = "json"
         elif column.dtype == pl.String and dtype in {ValueType.BYTES, ValueType.UNIX_TIMESTAMP}:
             texts[name] = "plain"
@@ -211,35 +212,6 @@ def _time(name: str, text: Any) -> Any:
 
 #: How the texts in lists are read that JSON has no values for.
 _TEXT_LISTS: Final = {ValueType.BYTES_LIST: _bytes, ValueType.UNIX_TIMESTAMP_LIST: _time}
-
-
-def _is_nested(values: list[Any]) -> bool:
-    """Whether a column holds objects, or lists of lists: no declared type does."""
-    return any(
-        isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict | list) for item in value))
-        for value in values
-    )
-
-
-def _json_column(name: str, values: list[Any]) -> pl.Series | None:
-    """A column of values of one type, null where a row lacks it; None where the types are mixed."""
-    kinds = set(map(type, values)) - {type(None)}
-    if kinds == {list}:
-        inner = _json_column(name, [item for value in values if value is not None for item in value])
-        return None if inner is None else pl.Series(name, values, pl.List(inner.dtype))
-    if kinds == {int, float}:
-        exact = all(abs(value) < 2**53 for value in values if isinstance(value, int))
-        return pl.Series(name, values, pl.Float64, strict=False) if exact else None
-    if kinds == {int}:
-        small = all(value is None or -(2**63) <= value < 2**63 for value in values)
-        return pl.Series(name, values, pl.Int64) if small else None
-    if len(kinds) > 1:
-        return None
-    return pl.Series(name, values)
-
-
-def _encoded(value: Any) -> str | None:
-    return None if value is None else msgspec.json.encode(value).decode()
 
 
 def _open(path: str) -> IO[bytes]:
