@@ -23,7 +23,7 @@ from tiffin.ingest.input import frames_of
 from tiffin.ingest.materialize import Route, write_frames
 from tiffin.ingest.sift import sifted
 from tiffin.ingest.validate import Validator
-from tiffin.offline.columns import INSTANT, readings
+from tiffin.offline.columns import INSTANT, needed, readings
 
 
 def push_online(
@@ -54,7 +54,7 @@ def push_online(
             write_dead_letters(folder, rows.bad)
             metrics.dead_lettered(table, rows.bad.rows)
         identity = route.engine.position(table).identity
-        ready = _canonical(table, rows.frames(), now)
+        ready = ranked(table, rows.frames(), now)
         written = write_frames(route, table, ready, identity, online_only=True, control=control)
         return Commit(
             table.project,
@@ -68,7 +68,7 @@ def push_online(
         )
 
 
-def _canonical(table: TableSchema, frames: Iterator[pl.DataFrame], now: int) -> Iterator[pl.DataFrame]:
+def ranked(table: TableSchema, frames: Iterator[pl.DataFrame], now: int) -> Iterator[pl.DataFrame]:
     """Stored columns as canonical ones, with the rank that a commit of this instant would give."""
     first_row = 0
     for frame in frames:
@@ -77,4 +77,12 @@ def _canonical(table: TableSchema, frames: Iterator[pl.DataFrame], now: int) -> 
             pl.int_range(first_row, first_row + pl.len(), dtype=pl.Int64).alias(ROW_COLUMN),
         )
         first_row += frame.height
-        yield stamped.select(reading.expression() for reading in readings(table, table.features, stamped.schema))
+        yield canonical(table, stamped)
+
+
+def canonical(table: TableSchema, frame: pl.DataFrame) -> pl.DataFrame:
+    """Stored columns as canonical ones; those that had no value in a batch were not stored, and are null."""
+    wanted, _ = needed(table, table.features, frame.columns)
+    missing = [pl.lit(None).alias(name) for name in sorted(wanted - set(frame.columns))]
+    whole = frame.with_columns(missing)
+    return whole.select(reading.expression() for reading in readings(table, table.features, whole.schema))
