@@ -20,7 +20,8 @@ from tiffin.ingest import marks
 from tiffin.ingest.materialize import Route, materialize, materialize_incremental, write_frames
 from tiffin.offline.area import sweep
 from tiffin.offline.base import Position, Window
-from tiffin.offline.commit_log import INGESTED_AT, PUSH
+from tiffin.offline.brought import INGESTED_AT
+from tiffin.offline.commit_log import PUSH
 from tiffin.offline.delta import open_table
 from tiffin.offline.lake import ROWS
 from tiffin.offline.ledger import Commits, commits_after

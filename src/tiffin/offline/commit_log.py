@@ -18,23 +18,21 @@ from typing import Final, NamedTuple
 
 import polars as pl
 from deltalake import DeltaTable, Transaction
-from deltalake.exceptions import CommitFailedError, DeltaError
-from deltalake.transaction import AddAction
 
 from tiffin import clock
 from tiffin.control import UNWATCHED, Control
-from tiffin.definitions.schema import INGESTED_AT_COLUMN
-from tiffin.errors import ConcurrentChange, Conflict
-from tiffin.offline import lake
+from tiffin.errors import ConcurrentChange, Conflict, NotFound
 from tiffin.offline.area import TOKEN, Area, Part, sweep
-from tiffin.offline.delta import delta_errors
+from tiffin.offline.attempt import add_action, attempt
+from tiffin.offline.brought import INGESTED_AT, ROWS, brought
+from tiffin.offline.delta import delta_errors, open_table
 from tiffin.offline.fence import FENCE, OPEN, fence_of
+from tiffin.offline.ledger import commits_after
 from tiffin.offline.parts import Batch, Shape, write_parts
+from tiffin.offline.stamps import last_stamp, stamps_of
 from tiffin.offline.target import prepare, shape_of, stamped
 
-#: Keys of a commit's metadata beside COMMITTED_AT and TOKEN.
-INGESTED_AT: Final = "tiffin.ingested_at"
-ROWS: Final = lake.ROWS
+#: Keys of a commit's metadata beside COMMITTED_AT, TOKEN, INGESTED_AT and ROWS.
 KEY: Final = "tiffin.key"
 OFFSETS: Final = "tiffin.offsets"
 #: Notes that a writer leaves in its commit: that its rows are meant for the online store, too, and the name of its
@@ -131,11 +129,11 @@ def append(
 
 
 def _prepared(uri: str, batch: Batch, table: DeltaTable | None) -> tuple[DeltaTable, Shape]:
-    for attempt in range(ATTEMPTS - 1):
+    for lost in range(ATTEMPTS - 1):
         try:
             return prepare(uri, batch, table)
         except ConcurrentChange:
-            _wait(attempt)
+            _wait(lost)
     return prepare(uri, batch, table)
 
 
@@ -154,15 +152,9 @@ def applied(uri: str, key: str, digest: int, table: DeltaTable | None) -> Append
                 hint="Use a new key for new content.",
             )
         entry = next((entry for entry in table.history() if entry.get(KEY) == _app(key)), {})
-        paths = _paths(table)
-    token = str(entry.get(TOKEN, "unknown"))
-    return Appended(
-        int(entry.get("version", table.version())),
-        int(entry.get(ROWS, 0)),
-        int(entry.get(INGESTED_AT, 0)),
-        _folders(path for path in paths if token in path),
-        already=True,
-    )
+    version = int(entry.get("version", table.version()))
+    folders = _folders_of(uri, table, version, str(entry.get(TOKEN, "unknown")))
+    return Appended(version, int(entry.get(ROWS, 0)), int(entry.get(INGESTED_AT, 0)), folders, already=True)
 
 
 def recorded(uri: str, table: DeltaTable, names: Iterable[str]) -> dict[str, int | None]:
@@ -183,12 +175,13 @@ def _write_and_commit(
     uri: str, table: DeltaTable, batch: Batch, shape: Shape, claim: Claim, control: Control
 ) -> Appended:
     with delta_errors(uri), Area(uri) as area:
-        stamp = max(clock.now(), int(_stamps(table).max() or 0) + _CUT_US + 1)  # type: ignore[arg-type]  # of integers
+        base = table.version()
+        stamp = max(clock.now(), last_stamp(table) + _CUT_US + 1)
         parts = write_parts(area, batch, shape, stamp, control)
         control.check()
         area.publish(table.version())
-        for attempt in range(ATTEMPTS):
-            version = _commit(uri, table, shape, area, parts, stamp, claim)
+        for lost in range(ATTEMPTS):
+            version = _commit(uri, table, area, parts, stamp, claim)
             if version is not None:
                 area.keep()
                 area.settle(version)
@@ -197,17 +190,15 @@ def _write_and_commit(
             found = _claimed(uri, claim, table)
             if found is not None:
                 return found
-            if shape_of(table, batch) != shape or stamp in _stamps(table) or fence_of(table) != claim.fence:
+            if shape_of(table, batch) != shape or _is_taken(uri, table, stamp, base) or fence_of(table) != claim.fence:
                 raise _Outdated
-            _wait(attempt)
+            _wait(lost)
     raise ConcurrentChange(
         f"Other writers committed to {uri!r} first, {ATTEMPTS} times in a row.", hint="Try again when fewer write."
     )
 
 
-def _commit(
-    uri: str, table: DeltaTable, shape: Shape, area: Area, parts: list[Part], stamp: int, claim: Claim
-) -> int | None:
+def _commit(uri: str, table: DeltaTable, area: Area, parts: list[Part], stamp: int, claim: Claim) -> int | None:
     """One attempt; the version that holds the batch, or None where another writer took it and the table is reloaded."""
     metadata: dict[str, str | int] = {
         TOKEN: area.token,
@@ -222,27 +213,7 @@ def _commit(
     with delta_errors(uri):
         properties = stamped(table, **metadata)
     properties.app_transactions = _transactions(claim)
-    base = table.version()
-    area.stake()
-    try:
-        table.create_write_transaction(
-            [_action(part) for part in parts],
-            "append",
-            table.schema(),
-            partition_by=list(shape.logged),
-            commit_properties=properties,
-        )
-    except (DeltaError, OSError) as error:
-        # It may have failed after the entry was written: only the log can tell.
-        landed = _landed(uri, table, area.token, base)
-        if landed is None:
-            area.lost()
-        if landed is None and not (isinstance(error, CommitFailedError) and table.version() > base):
-            with delta_errors(uri):
-                raise
-        return landed
-    # Without retries of its own the library commits to the next version or not at all.
-    return base + 1
+    return attempt(uri, table, area, [add_action(part) for part in parts], properties)
 
 
 def _transactions(claim: Claim) -> list[Transaction]:
@@ -252,26 +223,23 @@ def _transactions(claim: Claim) -> list[Transaction]:
     return [*moved, Transaction(_app(claim.key), claim.digest)] if claim.key else moved
 
 
-def _landed(uri: str, table: DeltaTable, token: str, base: int) -> int | None:
-    """The version above ``base`` that holds a batch after all, or None."""
+def _is_taken(uri: str, table: DeltaTable, stamp: int, base: int) -> bool:
+    """Whether a commit above ``base`` took the instant."""
+    since = brought(commits_after(uri, table, base))
+    return stamp in (stamps_of(table) if since is None else since.instants)
+
+
+def _folders_of(uri: str, table: DeltaTable, version: int, token: str) -> tuple[str, ...]:
+    """The folders that a commit put files in; since it was compacted its own version tells, as long as the log does."""
     with delta_errors(uri):
-        table.update_incremental()
-        newer = table.history(max(table.version() - base, 1))
-    return next((int(entry["version"]) for entry in newer if entry.get(TOKEN) == token), None)
-
-
-def _action(part: Part) -> AddAction:
-    data_change = True
-    return AddAction(part.path, part.size, part.partition, clock.now() // 1_000, data_change, part.stats)
-
-
-def _stamps(table: DeltaTable) -> pl.Series:
-    """The instants of ingestion that a table's files hold, as far as the log's statistics tell."""
-    adds = pl.DataFrame(table.get_add_actions(flatten=True))
-    names = [f"{side}.{INGESTED_AT_COLUMN}" for side in ("min", "max")]
-    known = [adds[name] for name in names if name in adds.columns and isinstance(adds.schema[name], pl.Datetime)]
-    stamps = [column.drop_nulls().dt.epoch("us").rename("stamp") for column in known]
-    return pl.concat(stamps) if stamps else pl.Series("stamp", [], pl.Int64)
+        folders = _folders(path for path in _paths(table) if token in path)
+    if folders:
+        return folders
+    try:
+        then = open_table(uri, version)
+    except NotFound:
+        return ()
+    return () if then is None else _folders(path for path in _paths(then) if token in path)
 
 
 def _paths(table: DeltaTable) -> list[str]:
@@ -288,6 +256,6 @@ def _app(key: str) -> str:
     return f"tiffin/{blake2b(key.encode(), digest_size=16).hexdigest()}"
 
 
-def _wait(attempt: int) -> None:
+def _wait(lost: int) -> None:
     """Wait a random while, longer with each lost race, so that writers spread."""
-    time.sleep(random.uniform(0, min(MAX_WAIT_S, 0.005 * 2 ** min(attempt, 10))))  # noqa: S311  # no secret
+    time.sleep(random.uniform(0, min(MAX_WAIT_S, 0.005 * 2 ** min(lost, 10))))  # noqa: S311  # no secret

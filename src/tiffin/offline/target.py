@@ -13,16 +13,19 @@ from tiffin import clock
 from tiffin.definitions.schema import INGESTED_AT_COLUMN, ROW_COLUMN
 from tiffin.errors import ConcurrentChange, InvalidData, StorageError, Unsupported
 from tiffin.offline.adopt import adopt
+from tiffin.offline.brought import INGESTED_AT
 from tiffin.offline.delta import delta_errors, open_table
 from tiffin.offline.lake import COMMITTED_AT, committed_at
 from tiffin.offline.layout import INSTANT, changed_type, delta_schema, fits, supertype, table_columns
 from tiffin.offline.location import is_remote, list_parquet
 from tiffin.offline.parts import Batch, Shape
+from tiffin.offline.stamps import LAST, last_stamp
 
 #: Logs are kept, so that what was known at an instant can be told for ever.
 TABLE_PROPERTIES: Final = {
     "delta.logRetentionDuration": "interval 36500 days",
     "delta.enableExpiredLogCleanup": "false",
+    "delta.checkpointInterval": "25",
 }
 #: What tables of others may require of writers that a plain append honours.
 _HONOURED: Final = frozenset(
@@ -85,9 +88,16 @@ def shape_of(table: DeltaTable, batch: Batch) -> Shape:
 
 def stamped(table: DeltaTable | None, **metadata: str | int) -> CommitProperties:
     """The properties of one commit attempt, made now and later than the commit before it."""
-    last = max((committed_at(entry) for entry in table.history(1)), default=0) if table is not None else 0
+    before = next(iter(table.history(1)), {}) if table is not None else {}
+    committed = max(clock.now(), committed_at(before) + 1) if before else clock.now()
+    last = 0 if table is None else last_stamp(table, before)
     return CommitProperties(
-        custom_metadata={COMMITTED_AT: max(clock.now(), last + 1), **metadata}, max_commit_retries=0
+        custom_metadata={
+            COMMITTED_AT: committed,
+            LAST: max(last, int(metadata.get(INGESTED_AT, 0))),
+            **metadata,
+        },
+        max_commit_retries=0,
     )
 
 
