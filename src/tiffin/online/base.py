@@ -116,6 +116,22 @@ class Scannable(Protocol):
 
 
 @runtime_checkable
+class Comparable(Protocol):
+    """A store that can be compared with the history, and mended where it differs."""
+
+    def keys(self, table: TableId) -> Iterator[list[bytes]]:
+        """The keys of a table's rows, page after page, in no promised order; a key may come twice.
+
+        Rows that are written or removed meanwhile may be among them or not. Memory is bound by the page.
+        """
+        ...
+
+    def delete_if(self, table: TableId, rows: Sequence[tuple[bytes, bytes]]) -> int:
+        """Remove the rows of (key, value) whose value is still just that, each in one step; how many there were."""
+        ...
+
+
+@runtime_checkable
 class Sweepable(Protocol):
     """A store that is told when to forget what has expired, since it does not do so by itself."""
 

@@ -183,6 +183,13 @@ def batches(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
         yield ordered[start:]
 
 
+def stored_row(prefix: bytes, key: bytes, value: bytes) -> Row:
+    """A row as it stands in the file."""
+    if len(key) <= KEY_LIMIT:
+        return prefix + key, value
+    return stored_key(prefix, key), value + key + len(key).to_bytes(NUMBER_BYTES, "big")
+
+
 def write_rows(transaction: Any, *, table: TableId, rows: Sequence[Row], expire_after: int | None) -> tuple[bytes, int]:
     """Store the rows whose rank is at least the stored one; the table's prefix, and how many."""
     prefix = allocate_prefix(transaction, table)
@@ -190,10 +197,7 @@ def write_rows(transaction: Any, *, table: TableId, rows: Sequence[Row], expire_
     get, put = transaction.get, transaction.put
     written = 0
     for key, value in rows:
-        stored, data = prefix + key, value
-        if len(key) > KEY_LIMIT:
-            stored = stored_key(prefix, key)
-            data = value + key + len(key).to_bytes(NUMBER_BYTES, "big")
+        stored, data = (prefix + key, value) if len(key) <= KEY_LIMIT else stored_row(prefix, key, value)
         old = get(stored)
         if old is None or data[:RANK_BYTES] >= old[:RANK_BYTES]:
             put(stored, data)
@@ -235,6 +239,11 @@ def as_row(stored: bytes, value: Any) -> Row:
     return data[end:-NUMBER_BYTES], data[:end]
 
 
+def as_key(stored: bytes, value: Any) -> tuple[bytes, None]:
+    """A row's key as it was given."""
+    return (stored[NUMBER_BYTES:] if stored[NUMBER_BYTES - 1] % 2 == 0 else as_row(stored, value)[0]), None
+
+
 def as_event(stored: bytes, value: Any) -> tuple[bytes, int]:
     """A row's key in the file and its event time."""
     return stored, event_time(value)
@@ -251,6 +260,11 @@ def delete_first(transaction: Any, prefix: bytes, limit: int = BATCH_ROWS) -> in
         deleted += 1
         more = bool(cursor.key())
     return deleted
+
+
+def delete_rows(transaction: Any, *, rows: Sequence[Row]) -> int:
+    """Delete rows that are still just as they are given, as they stand in the file; how many."""
+    return sum(transaction.get(key) == value and transaction.delete(key) for key, value in rows)
 
 
 def delete_keys(transaction: Any, *, keys: Sequence[bytes], before: int | None = None) -> int:

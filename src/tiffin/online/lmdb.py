@@ -121,6 +121,23 @@ class LmdbStore:
             deleted += self._environment.write(partial(keyspace.delete_keys, keys=batch))
         return deleted
 
+    def keys(self, table: TableId) -> Iterator[list[bytes]]:
+        prefix = self._prefix(table)
+        if prefix is not None:
+            for page in self._pages(prefix, keyspace.as_key):
+                yield [key for key, _ in page]
+
+    def delete_if(self, table: TableId, rows: Sequence[Row]) -> int:
+        prefix = self._prefix(table)
+        if prefix is None:
+            return 0
+        stored = sorted(keyspace.stored_row(prefix, key, value) for key, value in rows)
+        deleted = 0
+        for start in range(0, len(stored), keyspace.BATCH_ROWS):
+            batch = stored[start : start + keyspace.BATCH_ROWS]
+            deleted += self._environment.write(partial(keyspace.delete_rows, rows=batch))
+        return deleted
+
     def sweep(self, now: int) -> int:
         spans = self._environment.read(keyspace.read_spans) or []
         swept = 0

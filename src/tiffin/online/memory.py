@@ -98,6 +98,16 @@ class MemoryStore:
             stored = self._rows.get(table, {})
             return sum(stored.pop(key, None) is not None for key in keys)
 
+    def keys(self, table: TableId) -> Iterator[list[bytes]]:
+        with self._lock:
+            found = list(self._rows.get(table, {}))
+        yield found
+
+    def delete_if(self, table: TableId, rows: Sequence[tuple[bytes, bytes]]) -> int:
+        with self._lock:
+            stored = self._rows.get(table, {})
+            return sum(stored.get(key) == value and stored.pop(key) == value for key, value in rows)
+
     def sweep(self, now: int) -> int:
         with self._lock:
             return sum(self._sweep(table, now - span) for table, span in self._expire_after.items() if span is not None)

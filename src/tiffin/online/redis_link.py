@@ -19,7 +19,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from tiffin.online.redis_address import Address
-from tiffin.online.redis_scripts import ENSURE, REPLACE, WRITE
+from tiffin.online.redis_scripts import DELETE_IF, ENSURE, REPLACE, WRITE
 
 Command = tuple[bytes, tuple[Any, ...]]
 """A key, and the arguments of a command that touches it."""
@@ -39,7 +39,7 @@ HOPS: Final = 4
 #: How many keys a step of SCAN looks at.
 SCAN_KEYS: Final = 1000
 
-_SCRIPTS: Final = {script.sha: script for script in (WRITE, ENSURE, REPLACE)}
+_SCRIPTS: Final = {script.sha: script for script in (WRITE, ENSURE, REPLACE, DELETE_IF)}
 
 
 class Link(Protocol):

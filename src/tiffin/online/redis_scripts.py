@@ -65,6 +65,17 @@ if found then return found end
 return redis.call('RPUSH', KEYS[1], ARGV[1]) - 1
 """)
 
+#: KEYS are rows, ARGV a value a key. Forgets those whose value is just that; answers how many.
+DELETE_IF: Final = Script("""
+local deleted = 0
+for n, key in ipairs(KEYS) do
+  if redis.call('GET', key) == ARGV[n] then
+    deleted = deleted + redis.call('DEL', key)
+  end
+end
+return deleted
+""")
+
 #: KEYS: the mark; ARGV: the old and the new one. Answers whether it was replaced.
 REPLACE: Final = Script("""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end

@@ -15,7 +15,7 @@ from tiffin.online.redis_async import AsyncReader
 from tiffin.online.redis_errors import DRIVER, is_dropped, translated
 from tiffin.online.redis_keys import Keys
 from tiffin.online.redis_link import START, Command, Link, Place, connect
-from tiffin.online.redis_scripts import ENSURE, REPLACE, WRITE
+from tiffin.online.redis_scripts import DELETE_IF, ENSURE, REPLACE, WRITE
 
 Row = tuple[bytes, bytes]
 T = TypeVar("T")
@@ -121,6 +121,21 @@ class RedisStore:
         prefix = self._keys_of(table).rows
         return self._unlink([prefix + key for key in keys])
 
+    def keys(self, table: TableId) -> Iterator[list[bytes]]:
+        start = len(self._keys_of(table).rows)
+        for page in self._pages(table):
+            yield [key[start:] for key in page]
+
+    def delete_if(self, table: TableId, rows: Sequence[Row]) -> int:
+        prefix = self._keys_of(table).rows
+
+        def work(link: Link) -> int:
+            size = BATCH_ROWS if link.takes_many else 1
+            parts = (rows[start : start + size] for start in range(0, len(rows), size))
+            return sum(link.run([_delete_if(prefix, part) for part in parts]))
+
+        return self._run(work) if rows else 0
+
     def close(self) -> None:
         self._closed = True
         self._link.close()
@@ -205,6 +220,11 @@ def _writes(link: Link, prefix: bytes, span: bytes, rows: Sequence[Row]) -> list
 def _write(prefix: bytes, span: bytes, rows: Sequence[Row]) -> Command:
     keys = [prefix + key for key, _ in rows]
     return keys[0], (b"EVALSHA", WRITE.sha, len(keys), *keys, span, *(value for _, value in rows))
+
+
+def _delete_if(prefix: bytes, rows: Sequence[Row]) -> Command:
+    keys = [prefix + key for key, _ in rows]
+    return keys[0], (b"EVALSHA", DELETE_IF.sha, len(keys), *keys, *(value for _, value in rows))
 
 
 def _batches(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:

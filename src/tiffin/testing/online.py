@@ -21,7 +21,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from tiffin.online.base import RANK_BYTES, Marks, OnlineStore, Scannable, Sweepable, TableId, WriteResult
+from tiffin.online.base import RANK_BYTES, Comparable, Marks, OnlineStore, Scannable, Sweepable, TableId, WriteResult
 
 TABLE: Final = TableId("default", "drivers")
 OTHERS: Final = (TableId("default", "driver"), TableId("default", "driverss"), TableId("defaul", "tdrivers"))
@@ -281,6 +281,43 @@ class OnlineSuite(abc.ABC):
         assert store.delete(TABLE, [b"a", b"x" * 2048, b"none"]) == 2
         assert store.read(TABLE, [b"a", b"b", b"x" * 2048]) == [None, value(9), None]
         assert store.write(TABLE, [(b"a", value(-9))]) == WriteResult(1, 0)
+
+    def test_keys_gives_every_key(self, store: OnlineStore) -> None:
+        if not isinstance(store, Comparable):
+            pytest.skip("the store cannot be compared")
+        assert [key for page in store.keys(TABLE) for key in page] == []
+        rows = {struct.pack(">q", number): value(number) for number in range(12_000)}
+        rows |= {key: value(1, key) for key in self.KEYS}
+        store.write(TABLE, list(rows.items()))
+        store.write(OTHERS[0], [(b"other", value(1))])
+        assert {key for page in store.keys(TABLE) for key in page} == set(rows)
+
+    def test_delete_if_takes_only_what_is_still_there(self, store: OnlineStore) -> None:
+        if not isinstance(store, Comparable):
+            pytest.skip("the store cannot be compared")
+        long = b"x" * 2048
+        rows = [(b"a", value(9)), (b"b", value(9, b"payload")), (long, value(9)), (b"short", b"less than a rank")]
+        assert store.delete_if(TABLE, rows) == 0
+        store.write(TABLE, rows)
+        assert (
+            store.delete_if(TABLE, [(b"a", value(8)), (b"b", value(9)), (long, value(9, b"z")), (b"c", value(9))]) == 0
+        )
+        assert store.read(TABLE, [key for key, _ in rows]) == [held for _, held in rows]
+        assert store.delete_if(TABLE, [(key, held) for key, held in rows if key != b"b"]) == 3
+        assert store.read(TABLE, [b"a", b"b", long, b"short"]) == [None, value(9, b"payload"), None, None]
+
+    def test_a_row_that_a_writer_just_replaced_is_kept(self, store: OnlineStore) -> None:
+        if not isinstance(store, Comparable):
+            pytest.skip("the store cannot be compared")
+        keys = [b"%d" % number for number in range(300)]
+        old, new = [(key, value(1)) for key in keys], [(key, value(2)) for key in keys]
+        store.write(TABLE, old)
+        with ThreadPoolExecutor(2) as pool:
+            writing = pool.submit(lambda: [store.write(TABLE, [row]) for row in new])
+            deleting = pool.submit(lambda: [store.delete_if(TABLE, [row]) for row in old])
+            assert sum(result.written for result in writing.result()) == len(keys)
+            assert sum(deleting.result()) <= len(keys)
+        assert store.read(TABLE, keys) == [value(2)] * len(keys)
 
     def test_sweep_takes_what_is_past_its_span_and_no_more(self, store: OnlineStore) -> None:
         if not isinstance(store, Sweepable):
