@@ -120,11 +120,18 @@ def holding(leases: Leases, name: str, *, seconds: float = 60.0, owner: str | No
     if not lease.take():
         holder = next((each.owner for each in leases.held() if each.name == name), "another process")
         raise Conflict(f"{name!r} is being done by {holder}.", hint="Wait for it to end.")
+    with renewed(lease):
+        yield lease
+
+
+@contextmanager
+def renewed(lease: Lease) -> Iterator[None]:
+    """Renew a lease that is held, in a thread, and give it back at the end of the block."""
     done = threading.Event()
-    renewing = threading.Thread(target=_renew, args=(lease, done), name=f"tiffin-lease-{name}", daemon=True)
+    renewing = threading.Thread(target=_renew, args=(lease, done), name=f"tiffin-lease-{lease.name}", daemon=True)
     renewing.start()
     try:
-        yield lease
+        yield
     finally:
         done.set()
         renewing.join(_JOIN)

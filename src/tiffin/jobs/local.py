@@ -18,7 +18,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from tiffin import clock
-from tiffin.errors import JobCancelled, StorageError, Unavailable
+from tiffin.errors import Conflict, JobCancelled, StorageError, Unavailable
 from tiffin.jobs.ledger import JobLedger, Report
 from tiffin.jobs.record import JobRecord, JobStatus
 from tiffin.jobs.task import Task, Work
@@ -48,15 +48,18 @@ class LocalLauncher:
         self._watcher: threading.Thread | None = None
         self._wake = threading.Event()
 
-    def submit(self, record: JobRecord, work: Work) -> Task:
-        """Record a job and start it; returns at once."""
+    def submit(self, record: JobRecord, work: Work, *, adopt: bool = False) -> Task:
+        """Record a job and start it; returns at once.
+
+        ``adopt`` one that a controller has recorded: Conflict where it is another's by now, or must not start any more.
+        """
         task = Task(record, work)
         has_slot = self._slots.acquire(blocking=False)
         if has_slot:  # one record less to write for the many jobs that are short
             task.status = JobStatus.IN_PROGRESS
         task.record = started_here(record, task.status)
         try:
-            self._store.add(task.record)
+            self._record(task.record, adopt=adopt)
         except BaseException:
             if has_slot:
                 self._slots.release()
@@ -92,6 +95,14 @@ class LocalLauncher:
         self._wake.set()
         if watcher is not None and watcher is not threading.current_thread():
             watcher.join(max(0.1, deadline - time.monotonic()))
+
+    def _record(self, record: JobRecord, *, adopt: bool) -> None:
+        if not adopt:
+            self._store.add(record)
+        elif not self._store.claims.adopt(record):
+            raise Conflict(
+                f"{record.title} is not started here: another process has it, or it was told to end.", field="id"
+            )
 
     def _run(self, task: Task, *, has_slot: bool) -> None:
         try:

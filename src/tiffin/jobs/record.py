@@ -105,6 +105,12 @@ class JobRecord(msgspec.Struct, frozen=True):
         return f"The {self.type.word} of {', '.join(self.tables) or 'no table'} (job {self.id})"
 
 
-def new_record(kind: JobType, project: str, tables: Iterable[str]) -> JobRecord:
+def new_record(
+    kind: JobType, project: str, tables: Iterable[str], *, spec_hash: str = "", attempt: int = 0
+) -> JobRecord:
     """The record of a job that nobody runs yet."""
-    return JobRecord(uuid.uuid4().hex[:12], kind, project, tuple(tables), JobStatus.STARTING, start=clock.now())
+    job_id = uuid.uuid4().hex[:12]
+    started = clock.now()
+    return JobRecord(
+        job_id, kind, project, tuple(tables), JobStatus.STARTING, started, spec_hash=spec_hash, attempt=attempt
+    )
