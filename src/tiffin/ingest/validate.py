@@ -29,6 +29,8 @@ from tiffin.types import ValueType, polars_type
 REASON: Final = "_reason"
 #: How many refused rows an error carries.
 SHOWN: Final = 10
+#: How many characters of a value it shows.
+WORDS: Final = 200
 
 #: Times lie in the years 1 to 9999: what every reader of the files can show.
 _EARLIEST: Final = -62_135_596_800_000_000
@@ -321,8 +323,9 @@ def _told(
 
 
 def shown(column: pl.Series, position: int) -> str:
-    """One value in words, also where Python has none for it (years beyond 9999)."""
+    """One value in words, the first of them, also where Python has none for it (years beyond 9999)."""
     try:
-        return repr(column[position])
+        words = repr(column[position])
     except (ValueError, OverflowError):
-        return str(column.slice(position, 1).cast(pl.String).item())
+        words = str(column.slice(position, 1).cast(pl.String).item())
+    return words if len(words) <= WORDS else f"{words[: WORDS - 1]}…"

@@ -118,8 +118,8 @@ def fault() -> Answer:
 
 
 def _feast_body(error: TiffinError) -> bytes:
-    """A JSON string that holds JSON, of a class that Feast's client knows."""
-    inner = {"module": "feast.errors", "class": _feast_class(error), "message": str(error)}
+    """A JSON string that holds JSON, of a class that Feast's client knows; beside it what else is known, as data."""
+    inner = {"module": "feast.errors", "class": _feast_class(error), **error.to_dict(), "message": str(error)}
     return msgspec.json.encode(msgspec.json.encode(inner).decode())
 
 
