@@ -79,7 +79,8 @@ revisions: Final = sa.Table(
     ),
 )
 
-#: ``table_name`` is empty where a job has several tables. ``error`` is null unless the job failed.
+#: ``table_name`` is empty where a job has several tables. ``error`` is null unless the job failed. ``spec_hash`` is
+#: empty unless a controller runs the job.
 jobs: Final = sa.Table(
     "jobs",
     metadata,
@@ -105,6 +106,7 @@ jobs: Final = sa.Table(
     sa.Column("heartbeat", sa.BigInteger),
     sa.Column("detail", sa.JSON, nullable=False),
     sa.Index("jobs_by_state", "state", "created"),
+    sa.Index("jobs_by_hash", "spec_hash", "created"),
 )
 
 job_logs: Final = sa.Table(
