@@ -113,7 +113,10 @@ def _learn(
     best, layers = np.inf, list[Layer]()
     for number in range(1, settings.epochs + 1):
         order = windowed(len(rows), settings.shuffle_size, generator)
-        network.partial_fit(rows[order], labels[order], classes=[0, 1])
+        try:
+            network.partial_fit(rows[order], labels[order], classes=[0, 1])
+        except ValueError as error:  # weights that are no numbers: rows and labels were checked before
+            raise _diverged(str(error)) from error
         scores = network.predict_proba(validation[0])[:, 1]
         epoch = Epoch(
             number,
@@ -130,12 +133,16 @@ def _learn(
         elif number - min(epochs, key=lambda each: each.validation_loss).number >= settings.patience:
             break
     if not layers:
-        raise InvalidData(
-            "The loss was never a number: the network did not learn.",
-            field="learning_rate",
-            hint="Give a smaller learning rate, and look for huge values among the features.",
-        )
+        raise _diverged("the loss was never a number")
     return layers, epochs
+
+
+def _diverged(found: str) -> InvalidData:
+    return InvalidData(
+        f"The network did not learn: {found}",
+        field="learning_rate",
+        hint="Give a smaller learning rate, and look for huge values among the features.",
+    )
 
 
 def _network(settings: Settings) -> MLPClassifier:
