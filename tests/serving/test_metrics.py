@@ -444,7 +444,8 @@ def test_bounds_of_feast() -> None:
 
 @pytest.mark.parametrize("metrics", [ServingMetrics(), CoreMetrics()])
 def test_every_metric_is_documented_with_its_labels(metrics: ServingMetrics | CoreMetrics) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    docs = Path(__file__).parents[2] / "docs"
+    page = "\n".join((docs / name).read_text() for name in ("operations.md", "monitoring.md"))
     for family in metrics._families:
         names = (family.name, family.name.removeprefix(metrics._prefix))
         (line,) = [line for line in page.splitlines() if line.startswith("|") and any(f"`{n}`" in line for n in names)]
