@@ -134,6 +134,12 @@ _TABLE: Final = (
         "",
         "seconds that known tokens are trusted while the registry is away; empty for as long as it takes",
     ),
+    # What runs by itself
+    Option("control_loop", "flag", "false", "the registry service also keeps streams running and runs schedules"),
+    Option("control_every", "number", "2", "seconds between two looks of a controller at what runs"),
+    Option("control_lease", "number", "15", "seconds after which another controller follows one that has died"),
+    Option("control_grace", "number", "60", "seconds that a stopping controller gives its jobs for their batches"),
+    Option("jobs_retention_days", "number", "90", "days that ended jobs and their logs are kept; empty for ever"),
     Option("audit_retention_days", "number", "", "days that the audit log is kept; empty for ever"),
     Option("oidc_issuer", "text", "", "issuer of the JSON web tokens that are admitted"),
     Option("oidc_audience", "text", "", "audience that these tokens must name"),

@@ -22,6 +22,10 @@ _JOB: Final = {"type": "BATCH_INGESTION", "project": "rides", "tables": ["trips"
 _SAID: Final = {"id": "job1", "status": "COMPLETED", "progress": {}}
 _ROWS: Final = {"driver_id": [7], "fare": [1.5], "event_timestamp": ["2026-01-01T00:00:00"]}
 _WINDOW: Final = {"start_ts": "2026-01-01T00:00:00", "end_ts": "2026-01-02T00:00:00"}
+_FENCE: Final = {"lease": "control/rides", "owner": "me"}
+_NEW: Final = _JOB | {"id": "job3", "start": 1, "heartbeat": 1, "spec_hash": "ab"}
+_SCHEDULE: Final = {"project": "rides", "table": "trips", "cron": "0 * * * *", "timespan": None, "due": 1}
+_RUN: Final = {"schedule": _SCHEDULE | {"created": 1, "created_by": "me"}, "first": 1, "due": 1, "following": 2}
 _PROJECT: Final = "/api/v1/projects/{project:str}"
 
 
@@ -82,6 +86,18 @@ CORE: Final[dict[tuple[str, str], Call]] = {
     ),
     ("PUT", "/api/v1/jobs/{job_id:str}/output"): Call(WRITER, "/api/v1/jobs/job1/output", {"uri": "file:///x"}),
     ("POST", "/api/v1/jobs/reports"): Call(WRITER, "/api/v1/jobs/reports", {"reports": [_SAID]}),
+    ("GET", "/api/v1/schedules"): Call(READER, "/api/v1/schedules", query={"project": "rides"}),
+    ("PUT", f"{_PROJECT}/schedules/{{name:str}}"): Call(
+        WRITER, "/api/v1/projects/rides/schedules/trips", {"cron": "0 * * * *"}
+    ),
+    ("DELETE", f"{_PROJECT}/schedules/{{name:str}}"): Call(WRITER, "/api/v1/projects/rides/schedules/trips"),
+    ("POST", "/api/v1/control/managed"): Call(CALLER, "/api/v1/control/managed", {"hashes": []}),
+    ("POST", "/api/v1/control/start"): Call(WRITER, "/api/v1/control/start", {"job": _NEW, "fence": _FENCE}),
+    ("POST", "/api/v1/control/stop"): Call(WRITER, "/api/v1/control/stop", {"id": "job1", "fence": _FENCE}),
+    ("POST", "/api/v1/control/run"): Call(
+        WRITER, "/api/v1/control/run", {"run": _RUN | {"attempt": 1}, "job": _NEW, "fence": _FENCE}
+    ),
+    ("POST", "/api/v1/control/adopt"): Call(WRITER, "/api/v1/control/adopt", {"job": _NEW | {"id": "job1"}}),
     ("GET", "/api/v1/leases"): Call(CALLER, "/api/v1/leases"),
     ("POST", "/api/v1/leases/take"): Call(
         WRITER, "/api/v1/leases/take", {"name": "repair/rides/trips", "owner": "me", "seconds": 1}

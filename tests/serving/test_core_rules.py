@@ -36,7 +36,8 @@ NOBODY: dict[str, str] = {}
 #: Open to everyone, by design: those who watch a service have no role in a project.
 WATCHED = {"/health", "/ready", "/metrics", "/schema", "/schema/openapi.json"}
 #: What each caller sees a part of, so that no role is needed for the whole.
-FILTERED = {f"GET {API}/{path}" for path in ("whoami", "version", "contents", "search", "projects", "jobs", "leases")}
+_LISTS = ("whoami", "version", "contents", "search", "projects", "jobs", "leases", "schedules")
+FILTERED = {f"GET {API}/{path}" for path in _LISTS} | {f"POST {API}/control/managed"}
 
 
 def routes(folder: Path) -> list[tuple[str, str, HTTPRouteHandler]]:
@@ -117,6 +118,11 @@ def test_no_route_answers_without_the_right_role(
 def _body(method: str, path: str, work: str) -> dict[str, Any]:
     """A body that a route would take, so that nothing but the role stands in its way."""
     said = {"id": work, "status": "FAILED", "progress": {}}
+    fence = {"lease": "control/default", "owner": "me"}
+    new = {"id": work, "type": "BATCH_INGESTION", "project": "default", "tables": ["trips"], "status": "STARTING"}
+    new |= {"start": 1, "heartbeat": 1, "spec_hash": "ab"}
+    schedule = {"project": "default", "table": "trips", "cron": "0 * * * *", "timespan": None, "due": 1}
+    run = {"schedule": schedule | {"created": 1, "created_by": "x"}, "first": 1, "due": 1, "following": 2, "attempt": 1}
     bodies: dict[str, Any] = {
         "/plan": {"objects": [driver(description="x").to_document()]},
         "/apply": {"objects": [driver(description="x").to_document()]},
@@ -130,6 +136,12 @@ def _body(method: str, path: str, work: str) -> dict[str, Any]:
         "/output": {"uri": "x"},
         "/tokens": {"name": "x", "roles": {"default": "reader"}},
         "/audit": {"events": []},
+        "/schedules/trips": {"cron": "0 * * * *"},
+        "/control/managed": {"hashes": []},
+        "/control/start": {"job": new, "fence": fence},
+        "/control/stop": {"id": work, "fence": fence},
+        "/control/run": {"run": run, "job": new, "fence": fence},
+        "/control/adopt": {"job": new},
         "/leases/take": {"name": "repair/default/trips", "owner": "me", "seconds": 1},
         "/leases/release": {"name": "repair/default/trips", "owner": "me"},
     }

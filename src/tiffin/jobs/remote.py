@@ -11,6 +11,7 @@ import msgspec
 from tiffin.errors import StorageError, Unavailable
 from tiffin.jobs.ledger import Report, is_lost, lost
 from tiffin.jobs.record import JobRecord, Outcome
+from tiffin.jobs.remote_control import RemoteClaims, RemoteSchedules
 from tiffin.jobs.remote_leases import RemoteLeases
 from tiffin.remote.http import Connection
 
@@ -32,6 +33,14 @@ class RemoteJobStore:
     @property
     def leases(self) -> RemoteLeases:
         return RemoteLeases(self._connection)
+
+    @property
+    def claims(self) -> RemoteClaims:
+        return RemoteClaims(self._connection)
+
+    @property
+    def schedules(self) -> RemoteSchedules:
+        return RemoteSchedules(self._connection)
 
     def add(self, record: JobRecord) -> None:
         self._connection.post(_JOBS, msgspec.to_builtins(record), retry=True)

@@ -50,6 +50,15 @@ parameters of the query, and ``{}`` a body. Lists come in pages: ``limit`` and `
     POST   /ID/fail {"heartbeat", "reason"}
     PUT    /ID/output {"uri"}
     POST   /reports {"reports"}                           progress of running jobs; tells which should stop
+    GET    /api/v1/schedules ?project                     tables that are materialised again and again
+    PUT    /api/v1/projects/P/schedules/T {"cron", "timespan"}
+    DELETE /api/v1/projects/P/schedules/T
+    /api/v1/control                                       for controllers; all but the first under their lease
+    POST   /managed {"hashes"}                            jobs of controllers
+    POST   /start {"job", "fence"}
+    POST   /stop {"id", "fence"}
+    POST   /run {"run", "job", "fence"}                   claim a run of a schedule
+    POST   /adopt {"job"}                                 for the process that was started
     /api/v1/leases
     GET    /                                              those that are held
     POST   /take {"name", "owner", "seconds"}             take or renew one
@@ -84,13 +93,14 @@ from tiffin.config import Config
 from tiffin.errors import NameWarning
 from tiffin.registry.access import Principal
 from tiffin.serving.access.guard import OPEN, Guard, principal_of, ruled
-from tiffin.serving.core import access, contents, definitions, health
+from tiffin.serving.core import access, contents, control, definitions, health
 from tiffin.serving.core.changes import Changes
 from tiffin.serving.core.edge import Edge
 from tiffin.serving.core.erasures import ErasureRoutes
 from tiffin.serving.core.errors import ErrorAnswers
 from tiffin.serving.core.jobs import Jobs
 from tiffin.serving.core.leases import LeaseRoutes
+from tiffin.serving.core.loop import ControlLoop
 from tiffin.serving.core.projects import Projects
 from tiffin.serving.core.search import Search
 from tiffin.serving.core.state import Core
@@ -109,6 +119,8 @@ _CONTROLLERS: Final = (
     definitions.FeatureServices,
     Jobs,
     LeaseRoutes,
+    control.Control,
+    control.ScheduleRoutes,
     access.Access,
     ErasureRoutes,
 )
@@ -176,10 +188,13 @@ def _lifespan(core: Core, close_tracing: Callable[[], None]) -> Callable[[Litest
         warnings.filterwarnings("ignore", category=NameWarning)
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="tiffin-core"))
+        controlling = ControlLoop(core.workspace)
         await loop.run_in_executor(None, core.start)
+        controlling.start()
         try:
             yield
         finally:
+            await loop.run_in_executor(None, controlling.close)
             await loop.run_in_executor(None, core.close)
             await loop.run_in_executor(None, close_tracing)
 
