@@ -20,6 +20,7 @@ class Parser(argparse.ArgumentParser):
     def add_client_options(self) -> None:
         """Options of the client, besides those that stand in its own settings and environment."""
         self.add_argument("--project", default="", help="the project of the features (default: the client's)")
+        self.add_argument("--core-url", default="", help="HOST:PORT of the registry service, if there is one")
         self.add_argument(
             "--option",
             action="append",
@@ -31,7 +32,7 @@ class Parser(argparse.ArgumentParser):
 
 def client_options(given: argparse.Namespace) -> dict[str, str]:
     """The options that arguments name."""
-    options: dict[str, str] = {"project": given.project} if given.project else {}
+    options = {name: getattr(given, name) for name in ("project", "core_url") if getattr(given, name)}
     for text in given.option:
         name, equals, value = text.partition("=")
         if not equals or not name:

@@ -62,6 +62,7 @@ def parser() -> arguments.Parser:
     made.add_argument("--input", default="/mnt/dataset", help="folder of the dataset (default: /mnt/dataset)")
     made.add_argument("--model", default="/mnt/model", help="folder of the model (default: /mnt/model)")
     made.add_argument("--output", default="/mnt/evaluation", help="folder for report and model")
+    made.add_argument("--report", default="", help="place of the report (default: report.html in --output)")
     made.add_argument("--logs", default="", help="folder of the event files, to be shown with the rest")
     made.add_argument("--metrics", default="/mlpipeline-metrics.json", help="metrics for Kubeflow's UI")
     made.add_argument("--ui-metadata", default="/mlpipeline-ui-metadata.json", help="what Kubeflow's UI shows")
@@ -79,7 +80,7 @@ def step(given: argparse.Namespace) -> None:
     _write(given, found, missed, gates)
     for name, value in found.judged.metrics.items():
         say(f"{name}: {value:.4f}")
-    say(f"The report is {files.join(given.output, 'report.html')}")
+    say(f"The report is {_report_place(given)}")
     if missed:
         raise FailedPrecondition(
             f"The model {found.model.card.name!r} is not to be served: {'; '.join(missed)}.",
@@ -94,7 +95,7 @@ def _write(given: argparse.Namespace, found: Evaluated, missed: list[str], gates
     card, judged = found.model.card, found.judged
     points = thinned(judged.roc)
     html = report.page(card, judged, found.labels, found.scores, missed=missed, gates=gates)
-    page = files.write(files.join(given.output, "report.html"), html.encode())
+    page = files.write(_report_place(given), html.encode())
     place = given.gcs_path_confusion or given.output
     confusion = files.write(
         files.join(place, "confusion_matrix.csv"), artifacts.confusion_csv(card.classes, judged.confusion).encode()
@@ -122,6 +123,10 @@ def _write(given: argparse.Namespace, found: Evaluated, missed: list[str], gates
         )
     summary = {"metrics": judged.metrics, "confusion": judged.confusion, "missed": missed}
     files.write(files.join(given.output, "metrics.json"), msgspec.json.format(msgspec.json.encode(summary), indent=2))
+
+
+def _report_place(given: argparse.Namespace) -> str:
+    return str(given.report) or files.join(given.output, "report.html")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
