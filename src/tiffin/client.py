@@ -23,6 +23,7 @@ from tiffin.workspace import Workspace, check_servers
 
 if TYPE_CHECKING:
     from tiffin.commit import Commit
+    from tiffin.compaction import Compaction
     from tiffin.ingest.metrics import IngestionMetrics
     from tiffin.jobs.base import IngestionJob, Job
     from tiffin.jobs.record import JobRecord
@@ -193,7 +194,9 @@ class Client:
         table = self._table(feature_table, project)
         workspace = self._workspace
         options = self._ingestion(idempotency_key, on_invalid)
-        return ingest(table, source, erased=workspace.erased, metrics=workspace.metrics, **options)
+        commit = ingest(table, source, erased=workspace.erased, metrics=workspace.metrics, **options)
+        workspace.upkeep.after(table, commit.version)
+        return commit
 
     def push(
         self,
@@ -282,6 +285,26 @@ class Client:
         projects = self.list_projects() if project is None else [project]
         tables = [table for each in projects for table in self._tables(None, each)]
         return repair(self._workspace, tables)
+
+    def compact(
+        self,
+        tables: Table | Sequence[Table] | None = None,
+        *,
+        vacuum: bool = False,
+        retention: float | None = None,
+        force: bool = False,
+        project: str | None = None,
+    ) -> list[Compaction]:
+        """Merge the small files of histories, of all of the project's tables by default; what was done to each.
+
+        ``vacuum`` also removes files that were out of use for ``retention`` seconds, by default option
+        ``vacuum_retention_days``; with ``force`` even where a running job may read them. Rows, training sets, what was
+        known at an instant and what online stores still wait for are the same before and after.
+        """
+        from tiffin.compaction import Vacuum, compact
+
+        removing = Vacuum(retention, force) if vacuum else None
+        return compact(self._workspace, self._tables(tables, project), vacuum=removing)
 
     # Reading
 

@@ -134,6 +134,27 @@ _TABLE: Final = (
         "",
         "seconds that known tokens are trusted while the registry is away; empty for as long as it takes",
     ),
+    # Files of histories
+    Option(
+        "compact_after",
+        "integer",
+        "64",
+        "files of about one size in one partition of a history after which writers merge them; 0 for never",
+    ),
+    Option("compact_target", "size", "64MiB", "size of the files that tiffin compact merges others into"),
+    Option(
+        "vacuum_retention_days",
+        "number",
+        "7",
+        "days that files are kept which a history has no use of any more; empty for ever, but for tiffin compact",
+    ),
+    Option(
+        "log_retention_days",
+        "number",
+        "",
+        "days that tiffin compact --vacuum keeps in the logs of histories, further back than which known_at cannot "
+        "look; empty for ever",
+    ),
     # What runs by itself
     Option("control_loop", "flag", "false", "the registry service also keeps streams running and runs schedules"),
     Option("control_every", "number", "2", "seconds between two looks of a controller at what runs"),

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any, Final
 from tiffin import deployment, plugins
 from tiffin.config import Config
 from tiffin.definitions.feature_table import FeatureTable
+from tiffin.definitions.format import DeltaFormat
 from tiffin.definitions.schema import TableSchema
+from tiffin.definitions.source import FileSource
 from tiffin.deployment import check_servers
 from tiffin.registry.resolve import absolute
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from tiffin.ingest.materialize import Route
     from tiffin.ingest.metrics import IngestionMetrics
     from tiffin.ingest.statsd import Reporter
+    from tiffin.ingest.upkeep import Surroundings, Upkeep
     from tiffin.jobs.local import LocalLauncher
     from tiffin.jobs.remote import RemoteJobStore
     from tiffin.jobs.store import JobStore
@@ -123,7 +126,24 @@ class Workspace:
         from tiffin.ingest.materialize import Limits, Route
 
         grace = round(self.config.getfloat("online_expiry_grace") * _SECOND)
-        return Route(self.engine, self.store, Limits(grace, self.memory_budget), self.metrics, self.erased)
+        limits = Limits(grace, self.memory_budget)
+        return Route(self.engine, self.store, limits, self.metrics, self.erased, self.upkeep.after)
+
+    @property
+    def upkeep(self) -> Upkeep:
+        """What keeps the files of histories few behind the commits of this process."""
+        part: Upkeep = self._part("upkeep", self._open_upkeep)
+        return part
+
+    @property
+    def around(self) -> Surroundings:
+        """What else goes on around a table that is kept in order."""
+        from tiffin.ingest.upkeep import Surroundings
+        from tiffin.jobs.lease import holding
+
+        return Surroundings(
+            alone=lambda name: holding(self.jobs.leases, name), pinned=self._pinned, reading_since=self._reading_since
+        )
 
     @property
     def erased(self) -> Erased:
@@ -188,7 +208,7 @@ class Workspace:
         with self._lock:
             parts, self._parts = self._parts, {}
             retired, self._retired = self._retired, []
-        for name in ("launcher", "statsd", "store", "engine", "jobs_database", "registry", "serving", "core"):
+        for name in ("launcher", "upkeep", "statsd", "store", "engine", "jobs_database", "registry", "serving", "core"):
             part = parts.get(name)
             if part is not None:
                 part.dispose() if name == "jobs_database" else part.close()
@@ -214,7 +234,7 @@ class Workspace:
     def _open_statsd(self) -> Reporter:
         from tiffin.ingest.statsd import Reporter
 
-        host, port = self.config.get("statsd_host") or "localhost", self.config.getint("statsd_port")
+        host, port = self.config.get("statsd_host") or "127.0.0.1", self.config.getint("statsd_port")
         return Reporter(host, port, interval=max(0.1, self.config.getfloat("statsd_interval")))
 
     def _open_registry(self) -> Registry | RemoteRegistry:
@@ -268,6 +288,33 @@ class Workspace:
             return Erased(ErasureStore(database), held)
         assert self.core is not None
         return Erased(RemoteErasures(self.core), held)
+
+    def _open_upkeep(self) -> Upkeep:
+        from tiffin.ingest.upkeep import Policy, Upkeep
+
+        days = self.config.get("vacuum_retention_days")
+        retention = self.config.getfloat("vacuum_retention_days") * 86_400 if days else None
+        return Upkeep(Policy(self.config.getint("compact_after"), retention), self.around)
+
+    def _pinned(self, uri: str) -> frozenset[int]:
+        """The versions of a location that registered sources are pinned to."""
+        from tiffin.offline.location import normalise
+
+        snapshot = self.snapshot()
+        found = set()
+        for record in snapshot.records("FeatureTable"):
+            if record.deleted:
+                continue
+            source = snapshot.schema(record.key.name, record.key.project, **self.places).source
+            if isinstance(source, FileSource) and isinstance(source.file_format, DeltaFormat):
+                found |= {source.file_format.version} if normalise(source.file_url) == uri else set()
+        return frozenset(version for version in found if version is not None)
+
+    def _reading_since(self) -> int | None:
+        """When the oldest job began that reads histories and still runs. Streams look anew at every batch."""
+        from tiffin.jobs.record import JobType
+
+        return min((job.start for job in self.jobs.find() if job.type is not JobType.STREAM_INGESTION), default=None)
 
     def _open_launcher(self) -> LocalLauncher:
         from tiffin.jobs.local import LocalLauncher

@@ -11,7 +11,7 @@ tell keys and times, the table's online rows are removed before the first new on
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -53,14 +53,22 @@ class Limits(msgspec.Struct, frozen=True):
     memory_budget: int | None = None
 
 
+def leave_alone(table: TableSchema, version: int) -> None:
+    """Nobody keeps the files of histories few."""
+
+
 class Route(msgspec.Struct, frozen=True):
-    """From where to where rows go, in which bounds, who counts them, and whose keys were erased."""
+    """From where to where rows go, in which bounds, who counts them, and whose keys were erased.
+
+    ``tend`` is told of every version that was committed on the way (see :mod:`tiffin.ingest.upkeep`).
+    """
 
     engine: OfflineEngine
     store: OnlineStore
     limits: Limits = Limits()
     metrics: IngestionMetrics = UNMEASURED
     erased: ErasedKeys = NOBODY
+    tend: Callable[[TableSchema, int], None] = leave_alone
 
 
 def materialize(

@@ -65,6 +65,7 @@ def push(
     write_frames(route, table, frames, after.identity, control=control)
     if isinstance(route.store, Marks):
         arrived(route, table, before, commit.version, after)
+    route.tend(table, commit.version)
     return commit
 
 

@@ -98,6 +98,7 @@ class BothStores:
         if isinstance(self._route.store, Marks):
             at = Position(self._log.identity, done.version)
             arrived(self._route, self._table, Position(at.identity, at.version - 1), at.version, at)
+        self._route.tend(self._table, done.version)
         return result
 
 

@@ -160,6 +160,18 @@ def remove(uri: str, paths: Iterable[str]) -> None:
             filesystem(uri).rm_file(f"{uri}/{path}")
 
 
+def intents(uri: str) -> set[str]:
+    """The files below a table that batches have put in place, or are about to, which no log has named yet."""
+    area = Path(uri) / AREA
+    if is_remote(uri) or not area.is_dir():
+        return set()
+    paths: set[str] = set()
+    for intent in area.glob(f"*/{_INTENT}"):
+        with suppress(FileNotFoundError, msgspec.DecodeError):  # just withdrawn, or nothing is in place yet
+            paths.update(msgspec.json.decode(intent.read_bytes(), type=Intent).paths)
+    return paths
+
+
 def sweep(uri: str, table: DeltaTable) -> int:
     """Remove what killed ingestions left behind, once old enough; how many batches. Files in use are never touched.
 
@@ -171,7 +183,7 @@ def sweep(uri: str, table: DeltaTable) -> int:
         return 0
     swept = 0
     for folder in area.iterdir():
-        if time.time() - folder.stat().st_mtime >= ABANDONED_AFTER_S:
+        if folder.is_dir() and time.time() - folder.stat().st_mtime >= ABANDONED_AFTER_S:
             swept += _sweep_one(uri, table, folder)
     return swept
 

@@ -16,6 +16,7 @@ from deltalake import DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 
 from tiffin.errors import ConcurrentChange
+from tiffin.offline.brought import ROWS
 from tiffin.offline.delta import delta_errors
 from tiffin.offline.target import stamped
 
@@ -43,7 +44,7 @@ def set_fence(uri: str, table: DeltaTable, version: int) -> None:
             table.update_incremental()
             if fence_of(table) >= version:
                 return
-            properties = stamped(table)
+            properties = stamped(table, **{ROWS: 0})
         properties.app_transactions = [Transaction(FENCE, version)]
         try:
             with delta_errors(uri):

@@ -93,7 +93,7 @@ def snapshot(source: FileSource, *, version: int | None = None, known_at: int | 
                 hint="Leave the version out, or name the folder of the table.",
             )
         return LakeSnapshot(uri, -1, _plain_files(uri))
-    if wanted is not None and wanted < floor_of(uri, identity(uri, table)):
+    if wanted is not None and not floor_of(uri, identity(uri, table)).holds(wanted):
         raise NotFound(
             f"Version {wanted} of {uri!r} cannot be read any more: its files were vacuumed.",
             field="version",
@@ -124,7 +124,7 @@ def _known_at(now: LakeSnapshot, table: DeltaTable, source: FileSource, instant:
         return msgspec.structs.replace(now, version=-1, files=())
     if known == now.version:
         return now
-    if known >= floor_of(now.uri, identity(now.uri, table)):
+    if floor_of(now.uri, identity(now.uri, table)).holds(known):
         earlier = open_table(now.uri, known)
         return now if earlier is None else _listed(now.uri, earlier, source)
     since = brought(commits_after(now.uri, table, known))

@@ -272,6 +272,7 @@ class Writes:
             latest = clock.now() + skew
             more: dict[str, Any] = {"erased": workspace.erased, "metrics": workspace.metrics}
             commit = ingest(table, source, latest=latest, idempotency_key=key, **more, **shared)
+            workspace.upkeep.after(table, commit.version)
         else:
             commit = push(workspace.route, table, source, max_skew=skew, idempotency_key=key, **shared)
         self._metrics.pushed(table.project, commit.rows)
