@@ -9,6 +9,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+STATSD = "0.9.0"
+
 _POSTGRES = Path("/usr/lib/postgresql")
 
 
@@ -18,6 +20,24 @@ def redis_program(name: str = "redis-server") -> str:
 
 def wrk_program() -> str:
     return _program("wrk", "wrk")
+
+
+def prometheus_program(name: str = "prometheus") -> str:
+    return _program(name, "prometheus")
+
+
+def statsd_command() -> list[str]:
+    """What runs Etsy's StatsD, which npm has; a file of its settings follows."""
+    node, npm = _program("node", "nodejs"), _program("npm", "npm")
+    folder = Path(tempfile.gettempdir()) / f"tiffin-npm-{STATSD}"
+    script = folder / "node_modules" / "statsd" / "stats.js"
+    with (Path(tempfile.gettempdir()) / "tiffin-npm.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not script.exists():
+            command = [npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund", f"statsd@{STATSD}"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert script.exists(), f"statsd could not be installed:\n{done.stdout}\n{done.stderr}"
+    return [node, str(script)]
 
 
 def postgres_program(name: str) -> str:
