@@ -44,6 +44,7 @@ def open_controller(workspace: Workspace, project: str | None = None) -> Control
     from tiffin.jobs.children import Children
     from tiffin.jobs.control import Controller, Pace
     from tiffin.jobs.lease import Lease, new_owner
+    from tiffin.jobs.retention import Limits, pruning
 
     config = workspace.config
     name = "control" if project is None else f"control/{project}"
@@ -54,6 +55,7 @@ def open_controller(workspace: Workspace, project: str | None = None) -> Control
         Children(environment(config)),
         lease,
         project=project,
+        chore=pruning(workspace.jobs, Limits.of(config)),
         pace=Pace(config.getfloat("control_every"), config.getfloat("control_grace")),
     )
 

@@ -98,6 +98,7 @@ CORE: Final[dict[tuple[str, str], Call]] = {
         WRITER, "/api/v1/control/run", {"run": _RUN | {"attempt": 1}, "job": _NEW, "fence": _FENCE}
     ),
     ("POST", "/api/v1/control/adopt"): Call(WRITER, "/api/v1/control/adopt", {"job": _NEW | {"id": "job1"}}),
+    ("POST", "/api/v1/control/prune"): Call(EVERY, "/api/v1/control/prune", {"jobs_before": 1}),
     ("GET", "/api/v1/leases"): Call(CALLER, "/api/v1/leases"),
     ("POST", "/api/v1/leases/take"): Call(
         WRITER, "/api/v1/leases/take", {"name": "repair/rides/trips", "owner": "me", "seconds": 1}

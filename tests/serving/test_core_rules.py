@@ -142,6 +142,7 @@ def _body(method: str, path: str, work: str) -> dict[str, Any]:
         "/control/stop": {"id": work, "fence": fence},
         "/control/run": {"run": run, "job": new, "fence": fence},
         "/control/adopt": {"job": new},
+        "/control/prune": {"jobs_before": 1},
         "/leases/take": {"name": "repair/default/trips", "owner": "me", "seconds": 1},
         "/leases/release": {"name": "repair/default/trips", "owner": "me"},
     }

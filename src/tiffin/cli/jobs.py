@@ -1,4 +1,4 @@
-"""``tiffin jobs list|show|cancel|logs``."""
+"""``tiffin jobs list|show|cancel|logs|run|schedule|unschedule|schedules``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
     from tiffin.cli.view import Cell
     from tiffin.jobs.record import JobRecord
+    from tiffin.jobs.schedule import Schedule
 
 app = group("jobs", "Work that ran or is running.")
 
+_Table = Annotated[str, typer.Argument(metavar="TABLE", help="The feature table.")]
 _Id = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, as `tiffin jobs list` shows it.")]
 
 
@@ -58,6 +60,64 @@ def show_logs(session: Session, job: _Id) -> None:
     session.answer({"id": job, "lines": lines}, lambda: lines)
 
 
+@command(app, "run", example="tiffin jobs run\ntiffin jobs run --project rides")
+def run_jobs(session: Session) -> None:
+    """Keep streams running and run schedules, until SIGTERM or Ctrl-C.
+
+    Each feature table that has a stream source is kept up to date by one job, which is started again when it dies or
+    its definition changes; schedules run when they are due. Run as many of these as you like, on any machines: one
+    leads and the others stand by. At the end the jobs are told to finish their batches. With --project only that one is
+    cared for.
+    """
+    from tiffin import runs
+    from tiffin.cli.signals import stopping
+    from tiffin.serving import logs
+
+    logs.configure_from(session.config)
+    with stopping() as told:
+        runs.open_controller(session.workspace, session.project).run(told)
+
+
+@command(
+    app,
+    "schedule",
+    example='tiffin jobs schedule driver_statistics --cron "0 * * * *" --timespan P1D\n'
+    'tiffin jobs schedule driver_statistics --cron "*/5 * * * *"',
+)
+def schedule(
+    session: Session,
+    table: _Table,
+    cron: Annotated[
+        str, typer.Option(metavar="CRON", help="Minute, hour, day of month, month and day of week, in UTC.")
+    ],
+    timespan: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPAN",
+            help="The window that ends at each run, in seconds or as P1D or PT2H; else what was committed.",
+        ),
+    ] = None,
+) -> None:
+    """Materialize a table again and again, in place of what was scheduled for it before. Needs `tiffin jobs run`."""
+    session.client.schedule_offline_to_online_ingestion(table, timespan, cron, project=session.project)
+    found = [each for each in session.client.list_schedules(session.project) if each.table == table]
+    session.answer([_schedule_data(each) for each in found], lambda: [_schedules_view(found)])
+
+
+@command(app, "unschedule", example="tiffin jobs unschedule driver_statistics")
+def unschedule(session: Session, table: _Table) -> None:
+    """Schedule a table no longer; a run that has begun goes on."""
+    session.client.unschedule_offline_to_online_ingestion(table, session.project)
+    session.answer({"table": table}, lambda: [f"{table} has no schedule."])
+
+
+@command(app, "schedules", example="tiffin jobs schedules")
+def schedules(session: Session) -> None:
+    """The tables of the project that are scheduled, and when each is due."""
+    found = session.client.list_schedules(session.project)
+    session.answer([_schedule_data(each) for each in found], lambda: [_schedules_view(found)])
+
+
 def job_data(record: JobRecord) -> dict[str, Any]:
     """A job for machines."""
     return {
@@ -72,6 +132,7 @@ def job_data(record: JobRecord) -> dict[str, Any]:
         "rows_skipped": record.outcome.skipped,
         "rows_rejected": record.outcome.rejected,
         "progress": output.plain(record.progress),
+        "attempt": record.attempt,
         "output": record.output,
         "error": record.error,
     }
@@ -93,6 +154,8 @@ def job_view(record: JobRecord) -> list[RenderableType]:
         ("started", moment(record.start)),
         ("took", f"{(end - record.start) / 1_000_000:.1f} s"),
         ("progress", "" if record.status.is_final else progress_words(record.progress)),
+        ("lag", "" if record.progress.lag is None else f"{record.progress.lag:.1f} s"),
+        ("attempt", str(record.attempt) if record.attempt > 1 else ""),
         ("written", count(done.written, "row")),
         ("skipped", count(done.skipped, "row") if done.skipped else ""),
         ("rejected", count(done.rejected, "row") if done.rejected else ""),
@@ -119,3 +182,28 @@ def _listing(records: list[JobRecord]) -> list[RenderableType]:
         for record in records
     ]
     return [table(["job", "what", "tables", "status", "started", "rows"], rows, right=["rows"])]
+
+
+def _schedule_data(schedule: Schedule) -> dict[str, Any]:
+    return {
+        "project": schedule.project,
+        "table": schedule.table,
+        "cron": schedule.cron,
+        "timespan": None if schedule.timespan is None else schedule.timespan / 1_000_000,
+        "due": clock.to_iso(schedule.due),
+        "last_due": None if schedule.run_due is None else clock.to_iso(schedule.run_due),
+        "last_job": schedule.run_job,
+    }
+
+
+def _schedules_view(schedules: list[Schedule]) -> RenderableType:
+    from tiffin.cli.view import moment, table
+    from tiffin.jobs.schedule import show_timespan
+
+    if not schedules:
+        return "No schedules."
+    rows = [
+        (each.table, each.cron, show_timespan(each.timespan), moment(each.due), each.run_job or "")
+        for each in schedules
+    ]
+    return table(["table", "cron", "window", "due", "last job"], rows)

@@ -1,4 +1,4 @@
-"""``tiffin registry migrate|dump|load|rollback``."""
+"""``tiffin registry migrate|dump|load|rollback|prune``."""
 
 from __future__ import annotations
 
@@ -83,6 +83,30 @@ def dump(
         return
     count = _write_file(lines, Path(file))
     session.answer({"file": file, "revisions": count}, lambda: [f"{count} revisions in {file}."])
+
+
+@command(app, "prune", example="tiffin registry prune\ntiffin registry prune --jobs-days 30 --audit-days 365")
+def prune(
+    session: Session,
+    jobs_days: Annotated[
+        float | None, typer.Option(metavar="DAYS", help="Keep ended jobs this long; else option jobs_retention_days.")
+    ] = None,
+    audit_days: Annotated[
+        float | None, typer.Option(metavar="DAYS", help="Keep the audit log this long; else audit_retention_days.")
+    ] = None,
+) -> None:
+    """Delete ended jobs, their logs and events of the audit log that are past their retention.
+
+    The history of definitions is never deleted.
+    """
+    from tiffin.jobs.retention import Limits
+    from tiffin.jobs.retention import prune as delete
+
+    pruned = delete(session.workspace.jobs, Limits.of(session.config, jobs=jobs_days, audit=audit_days))
+    session.answer(
+        {"jobs": pruned.jobs, "events": pruned.events},
+        lambda: [f"Deleted {pruned.jobs} jobs and {pruned.events} events of the audit log."],
+    )
 
 
 def _dumped(session: Session) -> Iterable[str]:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 from tiffin import clock
 from tiffin.jobs.claims import Claims, Schedules
 from tiffin.jobs.lease import Leases
-from tiffin.jobs.record import JobRecord, JobStatus, Outcome, Progress
+from tiffin.jobs.record import JobRecord, JobStatus, Outcome, Progress, Pruned
 
 #: Microseconds without a heartbeat after which a job counts as lost.
 LOST_AFTER: Final = 120_000_000
@@ -80,6 +80,10 @@ class JobLedger(Protocol):
 
     def set_output(self, job_id: str, uri: str) -> None:
         """Record where a job's rows were written."""
+        ...
+
+    def prune(self, jobs_before: int | None, audit_before: int | None) -> Pruned:
+        """Delete jobs and events of the audit log that ended before these instants; None leaves all."""
         ...
 
     def log(self, job_id: str) -> list[tuple[int, str]]:

@@ -72,6 +72,13 @@ class Progress(msgspec.Struct, frozen=True):
     lag: float | None = None
 
 
+class Pruned(msgspec.Struct, frozen=True):
+    """How many ended jobs and events of the audit log were deleted."""
+
+    jobs: int = 0
+    events: int = 0
+
+
 class JobRecord(msgspec.Struct, frozen=True):
     """One job. Instants are UTC microseconds; ``end`` is None until it has ended.
 

@@ -10,7 +10,7 @@ import msgspec
 
 from tiffin.errors import StorageError, Unavailable
 from tiffin.jobs.ledger import Report, is_lost, lost
-from tiffin.jobs.record import JobRecord, Outcome
+from tiffin.jobs.record import JobRecord, Outcome, Pruned
 from tiffin.jobs.remote_control import RemoteClaims, RemoteSchedules
 from tiffin.jobs.remote_leases import RemoteLeases
 from tiffin.remote.http import Connection
@@ -93,6 +93,10 @@ class RemoteJobStore:
 
     def set_output(self, job_id: str, uri: str) -> None:
         self._connection.put(f"{_path(job_id)}/output", {"uri": uri}, retry=True)
+
+    def prune(self, jobs_before: int | None, audit_before: int | None) -> Pruned:
+        body = {"jobs_before": jobs_before, "audit_before": audit_before}
+        return msgspec.convert(self._connection.post("/api/v1/control/prune", body, timeout=_PATIENCE), Pruned)
 
     def log(self, job_id: str) -> list[tuple[int, str]]:
         return [(int(each["at"]), str(each["line"])) for each in self._connection.get(f"{_path(job_id)}/log")]

@@ -13,7 +13,8 @@ from tiffin.jobs import rows
 from tiffin.jobs.claim_store import ClaimStore, ScheduleStore
 from tiffin.jobs.lease_store import LeaseStore
 from tiffin.jobs.ledger import Report, is_lost, lost
-from tiffin.jobs.record import JobRecord, JobStatus, Outcome
+from tiffin.jobs.record import JobRecord, JobStatus, Outcome, Pruned
+from tiffin.jobs.retention import prune_database
 from tiffin.registry.database import reading, writing
 from tiffin.registry.dialect import storable
 from tiffin.registry.tables import job_logs, jobs
@@ -138,6 +139,10 @@ class JobStore:
         """Record where a job's rows were written."""
         with writing(self._database) as connection:
             connection.execute(jobs.update().where(jobs.c.id == job_id).values(output_uri=uri))
+
+    def prune(self, jobs_before: int | None, audit_before: int | None) -> Pruned:
+        """Delete jobs and events of the audit log that ended before these instants; None leaves all."""
+        return prune_database(self._database, jobs_before, audit_before)
 
     def log(self, job_id: str) -> list[tuple[int, str]]:
         """The lines of a job's log with their instants."""

@@ -24,6 +24,8 @@ from tiffin.registry.database import reading, writing
 LIMIT: Final = 1000
 #: Equal events within this many microseconds share a row.
 MINUTE: Final = 60 * 1_000_000
+#: Rows that one transaction deletes.
+PRUNED_AT_ONCE: Final = 5_000
 #: The widest texts that the table takes, by column.
 _WIDTHS: Final = {"principal": 255, "project": 255, "action": 64, "detail": 2000, "via": 255}
 
@@ -91,10 +93,17 @@ class AuditLog:
     def prune(self, before: int) -> int:
         """Delete the events of the table that ended before an instant; how many rows there were.
 
-        Revisions and projects are no part of the table: their history is never pruned.
+        Revisions and projects are no part of the table: their history is never pruned. It goes batch by batch, so that
+        those who add events wait for a moment at most.
         """
-        with writing(self._engine) as connection:
-            return connection.execute(tables.audit.delete().where(_audit.last < before)).rowcount
+        old = sa.select(_audit.id).where(_audit.last < before).order_by(_audit.id).limit(PRUNED_AT_ONCE)
+        total = 0
+        while True:
+            with writing(self._engine) as connection:
+                pruned = connection.execute(tables.audit.delete().where(_audit.id.in_(old.scalar_subquery()))).rowcount
+            total += pruned
+            if pruned < PRUNED_AT_ONCE:
+                return total
 
 
 def add_event(connection: sa.Connection, event: Event) -> None:

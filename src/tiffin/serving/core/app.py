@@ -53,12 +53,13 @@ parameters of the query, and ``{}`` a body. Lists come in pages: ``limit`` and `
     GET    /api/v1/schedules ?project                     tables that are materialised again and again
     PUT    /api/v1/projects/P/schedules/T {"cron", "timespan"}
     DELETE /api/v1/projects/P/schedules/T
-    /api/v1/control                                       for controllers; all but the first under their lease
+    /api/v1/control                                       for controllers; most under their lease
     POST   /managed {"hashes"}                            jobs of controllers
     POST   /start {"job", "fence"}
     POST   /stop {"id", "fence"}
     POST   /run {"run", "job", "fence"}                   claim a run of a schedule
     POST   /adopt {"job"}                                 for the process that was started
+    POST   /prune {"jobs_before", "audit_before"}         for admins of every project
     /api/v1/leases
     GET    /                                              those that are held
     POST   /take {"name", "owner", "seconds"}             take or renew one

@@ -15,9 +15,9 @@ from tiffin.definitions.feature_table import FeatureTable
 from tiffin.errors import InvalidArgument
 from tiffin.jobs.claims import Fence
 from tiffin.jobs.decide import Run
-from tiffin.jobs.record import JobRecord
+from tiffin.jobs.record import JobRecord, Pruned
 from tiffin.jobs.schedule import Schedule, new_schedule
-from tiffin.registry.access import Role
+from tiffin.registry.access import EVERY_PROJECT, Role
 from tiffin.serving.access.rules import Rule
 from tiffin.serving.core.definitions import By
 from tiffin.serving.core.job_documents import Count, Identity, NewJob, Short
@@ -112,6 +112,13 @@ class NewSchedule(msgspec.Struct, forbid_unknown_fields=True):
     by: By = ""
 
 
+class Before(msgspec.Struct, forbid_unknown_fields=True):
+    """Instants in UTC microseconds; null leaves all."""
+
+    jobs_before: Count | None = None
+    audit_before: Count | None = None
+
+
 class Done(msgspec.Struct):
     """Whether it was recorded."""
 
@@ -161,6 +168,12 @@ class Control(Controller):
         found = core.jobs.get(data.job.id)
         core.gate.require(caller, found.project, Role.WRITER, action="adopt job")
         return Done(core.jobs.claims.adopt(_record(data.job)))
+
+    @answers("POST", "/prune", Rule(Role.ADMIN, "prune", "every"))
+    def prune(self, core: Here, caller: Caller, data: JSONBody[Before]) -> Pruned:
+        """Delete jobs and events of the audit log that ended before these instants."""
+        core.gate.record(caller, EVERY_PROJECT, "prune", f"jobs before {data.jobs_before}, audit {data.audit_before}")
+        return core.jobs.prune(data.jobs_before, data.audit_before)
 
 
 class ScheduleRoutes(Controller):
