@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tiffin.jobs.base import IngestionJob, Job
     from tiffin.jobs.record import JobRecord
     from tiffin.jobs.retrieval import RetrievalJob
+    from tiffin.jobs.schedule import Schedule, Timespan
     from tiffin.jobs.task import Work
     from tiffin.online.read import Columns, Rows
     from tiffin.online.remote import RemoteReader
@@ -305,6 +306,29 @@ class Client:
 
         removing = Vacuum(retention, force) if vacuum else None
         return compact(self._workspace, self._tables(tables, project), vacuum=removing)
+
+    def schedule_offline_to_online_ingestion(
+        self, feature_table: Table, ingestion_timespan: Timespan | None, cron_schedule: str, project: str | None = None
+    ) -> None:
+        """Materialise a table at the times of a cron expression in UTC, in place of what was scheduled before.
+
+        Each run takes the window of ``ingestion_timespan`` that ends when it is due: seconds, a timedelta, or ISO 8601
+        such as "PT2H"; None follows what was committed. A controller runs it: ``tiffin jobs run``.
+        """
+        from tiffin.jobs.schedule import new_schedule
+        from tiffin.registry.registry import author
+
+        table = self._table(feature_table, project)
+        schedule = new_schedule(table.project, table.name, cron_schedule, ingestion_timespan, by=author())
+        self._workspace.jobs.schedules.put(schedule)
+
+    def unschedule_offline_to_online_ingestion(self, feature_table: Table, project: str | None = None) -> None:
+        """Schedule a table no longer; nothing where it is not."""
+        self._workspace.jobs.schedules.remove(project or self._project, _name(feature_table))
+
+    def list_schedules(self, project: str | None = None) -> list[Schedule]:
+        """The schedules of the project, by table."""
+        return self._workspace.jobs.schedules.all(project or self._project)
 
     # Reading
 

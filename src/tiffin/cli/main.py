@@ -48,6 +48,7 @@ COMMANDS: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
     ),
     "Operate": (
         ("jobs", "tiffin.cli.jobs:app", "Work that ran or is running."),
+        ("job", "tiffin.cli.job:app", "One job, from its description."),
         ("registry", "tiffin.cli.registry:app", "Schema, backup and history of the registry."),
         ("token", "tiffin.cli.token:app", "Tokens with which callers show the services who they are."),
         ("audit", "tiffin.cli.audit:app", "Who changed what, and who was denied."),
