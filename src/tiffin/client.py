@@ -24,6 +24,7 @@ from tiffin.workspace import Workspace, check_servers
 if TYPE_CHECKING:
     from tiffin.commit import Commit
     from tiffin.compaction import Compaction
+    from tiffin.ingest.erase import ErasureReport
     from tiffin.ingest.metrics import IngestionMetrics
     from tiffin.jobs.base import IngestionJob, Job
     from tiffin.jobs.record import JobRecord
@@ -306,6 +307,21 @@ class Client:
 
         removing = Vacuum(retention, force) if vacuum else None
         return compact(self._workspace, self._tables(tables, project), vacuum=removing)
+
+    def erase(self, entity: str, value: Any, project: str | None = None, *, dry_run: bool = False) -> ErasureReport:
+        """Remove a key of an entity, or each of a list of keys, from all stores, and keep it from coming back.
+
+        Everything goes that has the key among its keys. The report says what was removed, what remains to be done,
+        which the same call takes up again, and where rows may be that it cannot reach. ``dry_run`` only counts.
+        """
+        from tiffin.erasure import erase_keys
+
+        values = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
+        return erase_keys(self._workspace, entity, values, project or self._project, dry_run=dry_run)
+
+    def list_erasures(self, project: str | None = None) -> list[dict[str, Any]]:
+        """Erasures of the project, the newest first: who, when, how far, what was removed where; never a key."""
+        return [each.to_dict() for each in self._workspace.erased.source.find(project or self._project)]
 
     def schedule_offline_to_online_ingestion(
         self, feature_table: Table, ingestion_timespan: Timespan | None, cron_schedule: str, project: str | None = None

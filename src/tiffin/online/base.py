@@ -141,6 +141,15 @@ class Sweepable(Protocol):
 
 
 @runtime_checkable
+class Purgeable(Protocol):
+    """A store whose files may hold for a while what was deleted."""
+
+    def purge(self) -> str:
+        """Leave nothing of deleted rows in the store's files; what could not be done of it, empty where all was."""
+        ...
+
+
+@runtime_checkable
 class Replaceable(Protocol):
     """A store that lies where it can be deleted or replaced while it is open."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -20,6 +20,7 @@ from tiffin.errors import NotFound, PermissionDenied
 from tiffin.registry import tables
 from tiffin.registry.audit import Event, add_event
 from tiffin.registry.database import reading, writing
+from tiffin.registry.redact import redact
 
 #: An erasure that must be taken up again, and one with nothing left to do.
 RUNNING: Final = "RUNNING"
@@ -176,6 +177,10 @@ class ErasureStore:
             event = Event(at=now, principal=by, project=erasure.project, action=action, detail=detail)
             add_event(connection, event)
         return msgspec.structs.replace(erasure, state=state, report=dict(report), updated=now)
+
+    def redact(self, words: Sequence[str], blanked: Callable[[str], str], *, dry_run: bool = False) -> int:
+        """Blank words in the texts of the database; see :func:`~tiffin.registry.redact.redact`."""
+        return redact(self._engine, words, blanked, dry_run=dry_run)
 
     def projects(self) -> list[str]:
         """The projects in which keys were erased."""

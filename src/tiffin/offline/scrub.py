@@ -1,0 +1,121 @@
+"""Scrubbing a log: the least and greatest keys of files, which a log keeps for ever, go where they are keys that went.
+
+A log is never changed otherwise. But statistics are a help that readers do without, and those of a file that was
+replaced help nobody: so entries and checkpoints are written anew without the bounds that tell of such a key. All else
+stays, and so does the instant of each file, by which some readers tell versions.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from tiffin.offline.delta import LOG, delta_errors
+from tiffin.offline.location import filesystem, is_remote
+
+_BOUNDS: Final = ("minValues", "maxValues")
+
+Has = Callable[[Sequence[Any]], bool]
+"""Whether one of some bounds is a key that goes."""
+
+
+def scrub(uri: str, column: str, has: Has) -> int:
+    """Take the bounds of a raw column that are keys that went out of the log of a table; out of how many files."""
+    with delta_errors(uri):
+        return sum(_scrubbed(uri, name, column, has) for name in _names(uri))
+
+
+def _names(uri: str) -> list[str]:
+    if is_remote(uri):
+        return sorted(path.rpartition("/")[2] for path in filesystem(uri).ls(f"{uri}/{LOG}", detail=False))
+    return sorted(path.name for path in (Path(uri) / LOG).iterdir() if path.is_file())
+
+
+def _scrubbed(uri: str, name: str, column: str, has: Has) -> bool:
+    if name.endswith(".json"):
+        return _entry(uri, name, column, has)
+    return name.endswith(".parquet") and _checkpoint(uri, name, column, has)
+
+
+def _entry(uri: str, name: str, column: str, has: Has) -> bool:
+    content = _read(uri, name)
+    lines = content.decode().splitlines()
+    scrubbed = [_line(line, column, has) for line in lines]
+    if scrubbed == lines:
+        return False
+    _write(uri, name, "\n".join(scrubbed).encode())
+    return True
+
+
+def _line(line: str, column: str, has: Has) -> str:
+    """One action of an entry."""
+    if '"stats"' not in line:
+        return line
+    action: dict[str, Any] = json.loads(line)
+    for kind in ("add", "remove"):
+        told = action.get(kind) or {}
+        stats = _without(told.get("stats"), column, has)
+        if stats is not None:
+            told["stats"] = stats
+            line = json.dumps(action, separators=(",", ":"), ensure_ascii=False)
+    return line
+
+
+def _without(stats: str | None, column: str, has: Has) -> str | None:
+    """Statistics without a column's bounds, None where they tell of no key that goes."""
+    told: dict[str, Any] = json.loads(stats) if stats else {}
+    bounds = [told[side][column] for side in _BOUNDS if column in (told.get(side) or {})]
+    if not bounds or not has(bounds):
+        return None
+    for side in _BOUNDS:
+        told.get(side, {}).pop(column, None)
+    return json.dumps(told)
+
+
+def _checkpoint(uri: str, name: str, column: str, has: Has) -> bool:
+    rows = pl.read_parquet(io.BytesIO(_read(uri, name)))
+    if "add" not in rows.columns:
+        return False
+    stats = rows["add"].struct.field("stats").to_list()
+    scrubbed = [_without(each, column, has) or each for each in stats]
+    if scrubbed == stats:
+        return False
+    told = pl.Series("stats", scrubbed, pl.String)
+    content = io.BytesIO()
+    rows.with_columns(pl.col("add").struct.with_fields(told)).write_parquet(content, compression="snappy")
+    _write(uri, name, content.getvalue())
+    return True
+
+
+def _read(uri: str, name: str) -> bytes:
+    place = f"{uri}/{LOG}/{name}"
+    if is_remote(uri):
+        content: bytes = filesystem(uri).cat_file(place)
+        return content
+    return Path(place).read_bytes()
+
+
+def _write(uri: str, name: str, content: bytes) -> None:
+    """Put a file in place of the one of its name, at once."""
+    place = f"{uri}/{LOG}/{name}"
+    if is_remote(uri):
+        filesystem(uri).pipe_file(place, content)
+        return
+    path = Path(place)
+    found = path.stat()
+    draft = path.with_name(f".{name}.{os.getpid()}")
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.utime(draft, ns=(found.st_atime_ns, found.st_mtime_ns))
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
