@@ -66,9 +66,7 @@ def pruning(ledger: JobLedger, limits: Limits) -> Callable[[], None]:
             _log.warning("old jobs and events are not deleted: %s", error)
             return
         if pruned != Pruned():
-            _log.info(
-                "deleted %d jobs and %d events of the audit log, past retention", pruned.jobs, pruned.events
-            )
+            _log.info("deleted %d jobs and %d events of the audit log, past retention", pruned.jobs, pruned.events)
 
     return chore
 

@@ -21,9 +21,9 @@ Timespan = float | str | timedelta
 _SECOND: Final = 1_000_000
 #: Years and months have no fixed length, so durations are made of weeks, days, hours, minutes and seconds.
 _ISO: Final = re.compile(
-    r"P(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?(?:T(?=\d)(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?)?"
+    r"P(?:(?P<weeks>[0-9]+)W)?(?:(?P<days>[0-9]+)D)?(?:T(?=[0-9])(?:(?P<hours>[0-9]+)H)?(?:(?P<minutes>[0-9]+)M)?(?:(?P<seconds>[0-9]+)S)?)?"
 )
-_NUMBER: Final = re.compile(r"\d+(\.\d+)?")
+_NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
 #: The longest window: a century. More is a mistake of units.
 _LONGEST: Final = 36_525 * 86_400 * _SECOND
 
@@ -114,16 +114,18 @@ def _length(value: Timespan) -> int | None:
         return value // clock.MICROSECOND
     if isinstance(value, str):
         text = value.strip().upper()
-        if _NUMBER.fullmatch(text):
-            return round(float(text) * _SECOND)
-        match = _ISO.fullmatch(text)
-        if match is None or not any(match.groups()):
-            return None
-        given = {unit: int(number) for unit, number in match.groupdict(default="0").items()}
-        if any(number > 10**9 for number in given.values()):
-            return None
-        return timedelta(**given) // clock.MICROSECOND
+        if not _NUMBER.fullmatch(text):
+            return _iso_length(text)
+        value = float(text)
     return round(value * _SECOND) if abs(value) <= _LONGEST else None  # NaN is not
+
+
+def _iso_length(text: str) -> int | None:
+    match = _ISO.fullmatch(text)
+    if match is None or not any(match.groups()):
+        return None
+    given = {unit: int(number) for unit, number in match.groupdict(default="0").items()}
+    return timedelta(**given) // clock.MICROSECOND if max(given.values()) < 10**9 else None
 
 
 def _time(cron: str, at: int, *, reverse: bool) -> int:
