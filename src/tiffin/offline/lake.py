@@ -47,8 +47,8 @@ class LakeFile(msgspec.Struct, frozen=True):
     ``path`` is absolute (a URI on buckets) and literal: it is never a pattern. ``partition`` holds the values that the
     folders or the log give for columns that the file itself may lack; with a log they overrule the file.
     ``event_min`` and ``event_max`` bound the event times (UTC microseconds, both inclusive), None where unknown.
-    ``modified_ns`` is the file's time of writing, in a log only to the millisecond. ``stamps`` narrow it to some of its
-    rows, where not all count.
+    No row was ingested after ``ingested_max``, None where that is unknown. ``modified_ns`` is the file's time of
+    writing, in a log only to the millisecond. ``stamps`` narrow it to some of its rows, where not all count.
     """
 
     path: str
@@ -57,6 +57,7 @@ class LakeFile(msgspec.Struct, frozen=True):
     partition: dict[str, str | None]
     event_min: int | None = None
     event_max: int | None = None
+    ingested_max: int | None = None
     stamps: Stamps | None = None
 
 
@@ -186,7 +187,8 @@ def _narrowed(files: tuple[LakeFile, ...], news: Brought, *, inside: bool) -> tu
     kept = []
     for file in files:
         if news.is_rewritten(file.path):
-            if news.instants or not inside:
+            known = file.ingested_max
+            if not inside or (news.instants and (known is None or known >= news.instants[0])):
                 kept.append(msgspec.structs.replace(file, stamps=stamps))
         elif news.is_appended(file.path) is inside:
             kept.append(file)
@@ -228,8 +230,9 @@ def log_files(uri: str, table: DeltaTable, event_column: str) -> tuple[LakeFile,
         adds = pl.DataFrame(table.get_add_actions(flatten=True))
     columns = table.metadata().partition_columns
     low, high = (_bounds(adds, f"{side}.{event_column}") for side in ("min", "max"))
+    last = _bounds(adds, f"max.{INGESTED_AT_COLUMN}")
     parts = [adds[f"partition.{name}"].cast(pl.String).to_list() for name in columns]
-    rows = zip(adds["path"], adds["size_bytes"], adds["modification_time"], low, high, *parts, strict=True)
+    rows = zip(adds["path"], adds["size_bytes"], adds["modification_time"], low, high, last, *parts, strict=True)
     files = [
         LakeFile(
             _absolute(uri, path),
@@ -238,8 +241,9 @@ def log_files(uri: str, table: DeltaTable, event_column: str) -> tuple[LakeFile,
             dict(zip(columns, values, strict=True)),
             None if least is None or most is None else least,
             None if least is None or most is None else most + _CUT_US,
+            None if newest is None else newest + _CUT_US,
         )
-        for path, size, modified, least, most, *values in rows
+        for path, size, modified, least, most, newest, *values in rows
     ]
     return tuple(sorted(files, key=lambda file: file.path))
 
