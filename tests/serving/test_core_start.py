@@ -1,4 +1,4 @@
-"""The registry service is light: what it loads, how soon it answers, and what it holds when idle."""
+"""The services are light: what they load, how soon the registry service answers, and what it holds when idle."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from tests.servers.process import free_port
 
-#: What the service has no use for.
+#: What no service has use for.
 HEAVY = {"polars", "pyarrow", "pandas", "numpy", "deltalake", "alembic", "pydantic", "opentelemetry.sdk", "fsspec"}
 #: Seconds of a processor until it has answered.
 SECONDS = 1.5
@@ -45,6 +45,42 @@ print(*sys.modules)
         [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert HEAVY.intersection(done.stdout.split()) == set()
+
+
+def test_the_online_service_loads_nothing_for_a_read_that_it_does_not_use(tmp_path: Path) -> None:
+    """Neither numpy, which takes a sixth of a second, nor what only the registry service stands on."""
+    script = """
+import asyncio, sys
+import httpx
+from tiffin import Entity, Feature, FeatureTable
+from tiffin.registry.registry import Registry
+from tiffin.registry.sql import open_registry
+from tiffin.serving.online.app import create_app
+
+store = open_registry(f"sqlite:///{sys.argv[1]}/registry.db")
+Registry(store).apply([Entity("driver_id"), FeatureTable("drivers", ["driver_id"], [Feature("trips", "INT32")])])
+store.close()
+
+async def main():
+    app = create_app({"home": sys.argv[1]})
+    await asyncio.to_thread(app._open)
+    body = {"features": ["drivers:trips"], "entities": {"driver_id": ["a", 1.0, None]}}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        answer = await client.post("/v1/features/online", json=body)
+        assert answer.status_code == 422, answer.text
+        body["entities"]["driver_id"][1] = "1"
+        answer = await client.post("/v1/features/online", json=body)
+        assert answer.json()["features"][0]["statuses"] == ["NOT_FOUND"] * 3, answer.text
+    await asyncio.to_thread(app._close)
+
+asyncio.run(main())
+print(*sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert (HEAVY | {"litestar"}).intersection(done.stdout.split()) == set()
 
 
 @pytest.mark.serial

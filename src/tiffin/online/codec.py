@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from hashlib import blake2b
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +29,7 @@ from tiffin.online.layout import (
     header,
     is_tombstone,
     is_variable,
+    key_signature,
     width,
 )
 from tiffin.types import TYPE_NAMES, ValueType, polars_type
@@ -57,13 +57,6 @@ def encode_frame(
     _check_columns(table, frame)
     values = _encode_values(table, layout_number, frame, online_only=online_only)
     return list(zip(encode_keys(table.keys, frame), values, strict=True))
-
-
-@cache
-def key_signature(keys: tuple[Column, ...]) -> bytes:
-    """The first 4 bytes of keys of these entities."""
-    text = "\n".join(f"{column.name}:{column.dtype.name}" for column in sorted(keys, key=_name))
-    return blake2b(text.encode(), digest_size=4).digest()
 
 
 def encode_keys(keys: tuple[Column, ...], frame: pl.DataFrame) -> list[bytes]:

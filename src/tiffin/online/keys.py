@@ -13,13 +13,10 @@ from datetime import date, datetime
 from functools import cache, partial
 from typing import Any, Final
 
-import numpy as np
-
 from tiffin import clock
 from tiffin.definitions.schema import Column
 from tiffin.errors import InvalidArgument
-from tiffin.online.codec import key_signature
-from tiffin.online.layout import OFFSET_BYTES
+from tiffin.online.layout import OFFSET_BYTES, key_signature
 from tiffin.types import TYPE_NAMES, ValueType
 
 _WHOLE: Final = re.compile(r"[+-]?[0-9]{1,20}")
@@ -60,7 +57,7 @@ class Coercion:
         """One value in the entity's type, None for a null."""
         if is_null(value):
             return None
-        found = self._convert(value)
+        found = self._convert(native(value))
         if found is None:
             raise InvalidArgument(
                 f"Entity {self.name!r} is {self._dtype.name}, which {value!r} is not.",
@@ -79,18 +76,34 @@ def is_null(value: Any) -> bool:
     # pandas' NA answers comparisons with itself, so it is known by its name: pandas may not be installed.
     if type(value).__name__ == "NAType":
         return True
-    differs = value != value
-    return isinstance(differs, bool | np.bool_) and bool(differs)
+    return native(value != value) is True
+
+
+def native(value: Any) -> Any:
+    """A number or truth of numpy as one of Python's; everything else as it is.
+
+    Such a value tells that numpy is loaded. It is not by services, whose keys come as JSON: that takes a sixth of a
+    second.
+    """
+    if type(value).__module__ != "numpy":
+        return value
+    import numpy as np
+
+    if isinstance(value, np.bool_):
+        return bool(value)
+    if isinstance(value, np.integer):
+        return int(value)
+    return float(value) if isinstance(value, np.floating) else value
 
 
 def _integer(limit: int, value: Any) -> int | None:
     whole: int | None = None
     if isinstance(value, str):
         whole = int(value) if _WHOLE.fullmatch(value) else None
-    elif isinstance(value, float | np.floating):
+    elif isinstance(value, float):
         number = float(value)
         whole = int(number) if abs(number) <= _EXACT and number.is_integer() else None
-    elif isinstance(value, int | np.integer) and not isinstance(value, bool):
+    elif isinstance(value, int) and not isinstance(value, bool):
         whole = int(value)
     return whole if whole is not None and -limit <= whole < limit else None
 
@@ -106,16 +119,16 @@ def _bytes(value: Any) -> bytes | None:
 def _truth(value: Any) -> bool | None:
     if isinstance(value, str):
         return _TRUTH.get(value.lower())
-    return bool(value) if isinstance(value, bool | np.bool_) else None
+    return value if isinstance(value, bool) else None
 
 
 def _instant(value: Any) -> int | None:
-    if isinstance(value, np.datetime64):
+    if type(value).__name__ == "datetime64":  # of numpy
         return int(value.astype("datetime64[us]").astype("int64"))
-    if isinstance(value, bool) or not isinstance(value, int | np.integer | datetime | date | str):
+    if isinstance(value, bool) or not isinstance(value, int | datetime | date | str):
         return None
     # The history reads whole numbers in a column of this type as seconds, too.
-    micros = int(value) * _SECOND if isinstance(value, int | np.integer) else clock.to_micros(value)
+    micros = int(value) * _SECOND if isinstance(value, int) else clock.to_micros(value)
     return micros if -(1 << 63) < micros < 1 << 63 else None
 
 

@@ -19,6 +19,8 @@ Nulls hold zeros where a width is due. Timestamps are signed microseconds; float
 from __future__ import annotations
 
 import struct
+from functools import cache
+from hashlib import blake2b
 from typing import Final
 
 import msgspec
@@ -126,3 +128,10 @@ def is_tombstone(value: bytes) -> bool:
 def is_online_only(value: bytes) -> bool:
     """Whether a stored value was written to the online store alone."""
     return bool(value[RANK_BYTES + 1] & ONLINE_ONLY)
+
+
+@cache
+def key_signature(keys: tuple[Column, ...]) -> bytes:
+    """The first 4 bytes of keys of these entities."""
+    text = "\n".join(f"{column.name}:{column.dtype.name}" for column in sorted(keys, key=lambda column: column.name))
+    return blake2b(text.encode(), digest_size=4).digest()
