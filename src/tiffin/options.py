@@ -112,6 +112,7 @@ _TABLE: Final = (
     Option(
         "schema_registry_url", "text", "", "schema registry of Avro messages; empty: all are as the source declares"
     ),
+    Option("schema_registry_server_ssl_cert", "path", "", "certificate that the schema registry is verified with"),
     Option("schema_registry_auth", "text", "", "user:password of the schema registry", secret=True),
     # Access control of the services
     Option("auth", "text", "none", "how the services know their callers: none, tokens, oidc, or tokens,oidc"),
@@ -127,6 +128,10 @@ _TABLE: Final = (
     Option("serving_head_timeout", "number", "10", "seconds within which the head of a request must arrive"),
     Option("serving_keep_alive", "number", "75", "seconds for which a service keeps a quiet connection open"),
     Option("serving_grace", "number", "30", "seconds that a stopping service gives to the requests it has received"),
+    # The model server
+    Option("model", "text", "", "folder, on a disk or bucket, of the model that the model server answers with"),
+    Option("served_log", "path", "", "folder for what the model server has served; empty: in the home"),
+    Option("served_log_share", "number", "0.01", "share of predictions that are kept there, from 0 to 1"),
     Option("metrics_auth", "flag", "false", "ask for a reader of every project before /metrics is shown"),
     Option(
         "access_max_age",

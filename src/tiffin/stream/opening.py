@@ -13,7 +13,14 @@ from tiffin.stream.base import Partitions, StreamSource
 from tiffin.stream.kafka_options import PROPERTIES
 
 #: The options that sources and decoders read.
-NAMES: Final = (*PROPERTIES, "kafka_queue_size", "kafka_options", "schema_registry_url", "schema_registry_auth")
+NAMES: Final = (
+    *PROPERTIES,
+    "kafka_queue_size",
+    "kafka_options",
+    "schema_registry_url",
+    "schema_registry_server_ssl_cert",
+    "schema_registry_auth",
+)
 
 
 def open_stream(
