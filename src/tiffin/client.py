@@ -24,6 +24,7 @@ from tiffin.workspace import Workspace, check_servers
 if TYPE_CHECKING:
     from tiffin.commit import Commit
     from tiffin.compaction import Compaction
+    from tiffin.ingest.consistency import ConsistencyReport
     from tiffin.ingest.erase import ErasureReport
     from tiffin.ingest.metrics import IngestionMetrics
     from tiffin.jobs.base import IngestionJob, Job
@@ -287,6 +288,30 @@ class Client:
         projects = self.list_projects() if project is None else [project]
         tables = [table for each in projects for table in self._tables(None, each)]
         return repair(self._workspace, tables)
+
+    def verify(
+        self,
+        tables: Table | Sequence[Table] | None = None,
+        sample: int | None = 1000,
+        *,
+        fix: bool = False,
+        examples: int = 100,
+        project: str | None = None,
+    ) -> ConsistencyReport:
+        """Compare the online store with what the histories say at this instant; nothing is written unless ``fix``.
+
+        ``tables`` are all of the project by default. About ``sample`` keys of each are compared, None for all, and up
+        to ``examples`` differences of each are shown. ``fix`` writes just the rows that differ, and removes those that
+        no history has. Writers need not stop for it.
+        """
+        from tiffin.ingest.verify import Asked
+        from tiffin.verification import verify_tables
+
+        if sample is not None and sample < 1:
+            raise InvalidArgument(
+                f"A sample has at least one key, not {sample!r}.", field="sample", hint="None compares all keys."
+            )
+        return verify_tables(self._workspace, self._tables(tables, project), Asked(sample, examples, fix))
 
     def compact(
         self,

@@ -49,6 +49,9 @@ COMMANDS: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
     "Operate": (
         ("jobs", "tiffin.cli.jobs:app", "Work that ran or is running."),
         ("job", "tiffin.cli.job:app", "One job, from its description."),
+        ("verify", "tiffin.cli.verify:app", "Compare the online store with the history."),
+        ("repair", "tiffin.cli.repair:app", "Finish what crashes have cut off."),
+        ("compact", "tiffin.cli.compact:app", "Merge the small files of histories."),
         ("registry", "tiffin.cli.registry:app", "Schema, backup and history of the registry."),
         ("token", "tiffin.cli.token:app", "Tokens with which callers show the services who they are."),
         ("audit", "tiffin.cli.audit:app", "Who changed what, and who was denied."),

@@ -20,10 +20,9 @@ from tiffin.ingest import marks
 from tiffin.ingest.materialize import Route, materialize, materialize_incremental, write_frames
 from tiffin.offline.area import sweep
 from tiffin.offline.base import Position, Window
-from tiffin.offline.brought import INGESTED_AT
+from tiffin.offline.brought import INGESTED_AT, ROWS
 from tiffin.offline.commit_log import PUSH
 from tiffin.offline.delta import open_table
-from tiffin.offline.lake import ROWS
 from tiffin.offline.ledger import Commits, commits_after
 from tiffin.offline.location import is_glob, normalise
 from tiffin.online.base import Marks
@@ -88,6 +87,15 @@ def unsettled(route: Route, table: TableSchema) -> tuple[Position, list[dict[str
     commits = _up_to(commits_after(uri, log, known.version), position.version)
     pushes = [entry for entry in commits.entries if entry.get(PUSH) and not known.holds(int(entry["version"]))]
     return position, pushes, commits.complete
+
+
+def pushes_of(table: TableSchema) -> list[int]:
+    """The instants of ingestion of all pushes that a table's log knows, in UTC microseconds."""
+    uri = log_of(table)
+    log = None if uri is None else open_table(uri)
+    if uri is None or log is None:
+        return []
+    return [int(entry[INGESTED_AT]) for entry in commits_after(uri, log, -1).entries if entry.get(PUSH)]
 
 
 def _up_to(commits: Commits, version: int) -> Commits:
