@@ -103,12 +103,12 @@ def _places(workspace: Workspace, snapshot: Snapshot, column: Column, project: s
     everything = [table for group in tables for table, _ in group]
     places: list[Place] = list(_histories(snapshot, everything, workspace))
     stored = workspace.has_store
-    if stored:
-        for group in tables:
-            keys = list(dict.fromkeys(table.keys for table, _ in group))
-            places.append(OnlinePlace(lambda: workspace.store, group[0][0], keys))
-        if tables:
-            places.append(OnlineFiles(lambda: workspace.store))
+    if stored and tables:
+        keys = [list(dict.fromkeys(table.keys for table, _ in group)) for group in tables]
+        online = [
+            OnlinePlace(lambda: workspace.store, group[0][0], own) for group, own in zip(tables, keys, strict=True)
+        ]
+        places += [*online, OnlineFiles(lambda: workspace.store, online)]
     letters = workspace.folder("deadletter_path", "dead_letters")
     for group in tables:
         read = [each.expression for table, _ in group for each in table.keys if each.name == column.name]

@@ -60,6 +60,7 @@ class OnlinePlace:
         self._open = opened
         self._table = table
         self._id = TableId(table.project, table.name)
+        self.deleted = 0
         self._keys = {key_signature(columns): sorted(columns, key=lambda column: column.name) for columns in keys}
 
     def erase(self, work: Work) -> Done:
@@ -76,6 +77,7 @@ class OnlinePlace:
                 rows += sum(value is not None for value in store.read(self._id, keys))
             else:
                 rows += store.delete(self._id, keys)
+        self.deleted += rows
         return Done(rows)
 
     def _found(self, store: Scannable, subject: Subject) -> Iterator[bytes]:
@@ -111,13 +113,17 @@ class OnlineFiles:
     name = "files of the online store"
     settles = True
 
-    def __init__(self, opened: Open) -> None:
+    def __init__(self, opened: Open, tables: Sequence[OnlinePlace]) -> None:
         self._open = opened
+        self._tables = tables
+        self._purged = -1
 
     def erase(self, work: Work) -> Done:
         store = self._open()
-        if work.dry_run:
+        deleted = sum(table.deleted for table in self._tables)
+        if work.dry_run or deleted == self._purged:
             return Done()
+        self._purged = deleted
         if not isinstance(store, Purgeable):
             return Done(left=(f"{type(store).__name__} does not say what its files keep of deleted rows",))
         undone = store.purge()

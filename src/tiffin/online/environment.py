@@ -19,6 +19,7 @@ import lmdb
 
 from tiffin.errors import CorruptData, FailedPrecondition, StorageError
 from tiffin.online.mounts import refuse_network
+from tiffin.online.wipe import wipe
 
 T = TypeVar("T")
 
@@ -116,6 +117,23 @@ class Environment:
             with self._alone():
                 self._close()
             raise _mapped(self.path, failure, "written") from failure
+
+    def wipe(self, touch: Callable[[Any], object]) -> bool:
+        """Overwrite what the file still holds of what was deleted; whether all of it could be, for readers' sake.
+
+        ``touch`` changes something in a transaction, so that there is a commit.
+        """
+
+        def work(_: Any) -> bool:
+            self._env.reader_check()
+            lines = (line.split() for line in self._env.readers().splitlines()[1:])
+            commits = [int(line[2]) for line in lines if len(line) == 3 and line[2].isdigit()]
+            return wipe(self._data, min(commits, default=None))
+
+        # Two commits more, so that what was freed by those before is needed by nobody, not even after a crash.
+        for _ in range(2):
+            self.write(touch)
+        return self.write(work)
 
     def _transact(self, env: Any, work: Callable[[Any], T]) -> T:
         transaction = env.begin(write=True)

@@ -6,6 +6,7 @@ value. Number 0 holds what the store knows of itself, each name ended by a zero 
 
     format                     the version of this arrangement
     next                       the number for the next new table
+    wiped                      what changes where a commit needs a change
     table <hash>               number, project and table
     layout <number> <index>    a layout
     mark <number>              how far the table was materialised
@@ -16,6 +17,7 @@ The functions take a transaction of py-lmdb; those that only read also take one 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from operator import itemgetter
@@ -50,6 +52,16 @@ def find_prefix(transaction: Any, table: TableId) -> bytes | None:
     _check_format(transaction)
     record = transaction.get(_table_key(table))
     return None if record is None else bytes(record[:NUMBER_BYTES])
+
+
+def is_used(transaction: Any) -> bool:
+    """Whether anything was ever written to the file."""
+    return transaction.get(_own_key(b"format")) is not None
+
+
+def touch(transaction: Any) -> None:
+    """Change what nothing depends on."""
+    transaction.put(_own_key(b"wiped"), os.urandom(8))
 
 
 def allocate_prefix(transaction: Any, table: TableId) -> bytes:

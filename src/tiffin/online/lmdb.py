@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from tiffin.errors import FailedPrecondition, InvalidConfig
@@ -13,6 +14,9 @@ from tiffin.online.base import TableId, WriteResult
 from tiffin.online.environment import MAP_SIZE, Environment, acquire
 
 Row = tuple[bytes, bytes]
+
+#: Seconds that wiping waits for readers.
+WIPE_PATIENCE_S: Final = 5.0
 
 
 def open_store(uri: str) -> LmdbStore:
@@ -158,6 +162,16 @@ class LmdbStore:
                 return
             page, after = found
             yield page
+
+    def purge(self) -> str:
+        if not self._environment.read(keyspace.is_used):
+            return ""
+        deadline = time.monotonic() + WIPE_PATIENCE_S
+        while not self._environment.wipe(keyspace.touch):
+            if time.monotonic() > deadline:
+                return "readers that have been at work for long may still look at pages that hold deleted rows"
+            time.sleep(0.05)
+        return ""
 
     def is_replaced(self) -> bool:
         return self._environment.is_replaced()

@@ -64,6 +64,10 @@ class Link(Protocol):
         """What every master tells of itself."""
         ...
 
+    def tell(self, *command: str) -> None:
+        """Give every master a command."""
+        ...
+
     def refresh(self) -> None:
         """Look again at who is where: a connection was lost."""
         ...
@@ -140,6 +144,9 @@ class DirectLink:
 
     def info(self, section: str) -> list[dict[str, Any]]:
         return [self._client.info(section)]
+
+    def tell(self, *command: str) -> None:
+        self._client.execute_command(*command)
 
     def refresh(self) -> None:
         self._pool.disconnect(inuse_connections=False)
@@ -253,6 +260,10 @@ class ClusterLink:
 
     def info(self, section: str) -> list[dict[str, Any]]:
         return [master.info(section) for master in self._masters().values()]
+
+    def tell(self, *command: str) -> None:
+        for master in self._masters().values():
+            master.execute_command(*command)
 
     def _masters(self) -> dict[str, redis.Redis]:
         cluster = self._cluster

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -25,6 +26,10 @@ BATCH_ROWS: Final = 200
 BATCH_BYTES: Final = 256 << 10
 #: So many rows are turned into commands at a time, which bounds memory whatever a caller hands over.
 CHUNK_ROWS: Final = 5_000
+#: Seconds that Redis may take to write its files anew, when it is asked to.
+PERSIST_PATIENCE_S: Final = 120.0
+#: What a server tells of that has a dump on its disk, or had one.
+_DUMPED: Final = ("rdb_saves", "rdb_last_load_keys_loaded")
 
 
 class RedisStore:
@@ -135,6 +140,38 @@ class RedisStore:
             return sum(link.run([_delete_if(prefix, part) for part in parts]))
 
         return self._run(work) if rows else 0
+
+    def purge(self) -> str:
+        try:
+            told = self._run(lambda link: link.info("persistence"))
+            # A server that never wrote a dump, nor read one, is not made to leave one behind.
+            if any(info.get(name, 0) > 0 for info in told for name in _DUMPED):
+                self._persisted("BGSAVE")
+            if any(info.get("aof_enabled") for info in told):
+                self._persisted("BGREWRITEAOF")
+        except StorageError:
+            return (
+                f"Redis at {self._address} keeps deleted rows in its dump and append-only file until it writes them "
+                "anew: this user may not, or could not, have it do so now (BGSAVE, BGREWRITEAOF)"
+            )
+        return ""
+
+    def _persisted(self, command: str) -> None:
+        """Have every master write its file anew, and wait for it; StorageError where it does not."""
+        self._idle()
+        self._run(lambda link: link.tell(command), again=False)
+        self._idle()
+
+    def _idle(self) -> None:
+        deadline = time.monotonic() + PERSIST_PATIENCE_S
+        while any(
+            told.get(name)
+            for told in self._run(lambda link: link.info("persistence"))
+            for name in ("rdb_bgsave_in_progress", "aof_rewrite_in_progress", "aof_rewrite_scheduled")
+        ):
+            if time.monotonic() > deadline:
+                raise StorageError(f"Redis at {self._address} is still writing its files.")
+            time.sleep(0.02)
 
     def close(self) -> None:
         self._closed = True
