@@ -22,10 +22,9 @@ from tiffin.ingest.erased import NOBODY, ErasedKeys, Guard
 from tiffin.ingest.input import frames_of
 from tiffin.ingest.metrics import UNMEASURED, IngestionMetrics
 from tiffin.ingest.sift import OnInvalid, Sifted, sifted
-from tiffin.ingest.spool import Spool
 from tiffin.ingest.validate import Validator
 from tiffin.offline.commit_log import DEAD_LETTERS, PUSH, append, applied
-from tiffin.offline.delta import check_name, open_table
+from tiffin.offline.delta import check_name, holding, open_table
 from tiffin.offline.location import is_glob, is_remote, normalise
 from tiffin.offline.parts import Batch
 from tiffin.offline.target import partition_names
@@ -45,6 +44,7 @@ def ingest(
     for_online: bool = False,
     erased: ErasedKeys = NOBODY,
     metrics: IngestionMetrics = UNMEASURED,
+    held: dict[str, DeltaTable] | None = None,
     control: Control = UNWATCHED,
 ) -> Commit:
     """Append a batch to a table's batch source, in one commit.
@@ -56,11 +56,12 @@ def ingest(
     makes no commit. An ``idempotency_key`` is unique in the table: the same content under it is stored once, other
     content is a Conflict. Rows with an event time after ``latest`` (UTC microseconds) are invalid. ``for_online`` notes
     in the commit that the caller is going to write its rows to the online store, so that recovery does where it is cut
-    off.
+    off. ``held`` are tables that the caller has open, and does not use at the version they are at any more.
     """
     uri = target_of(table)
     check_options(idempotency_key, on_invalid)
-    target = open_table(uri)
+    with holding({} if held is None else held):
+        target = open_table(uri)
     validator = Validator(table, keep=partition_names(uri, target), latest=latest)
     frames = frames_of(source, table)
     with sifted(validator, frames, on_invalid=on_invalid, staging=staging, metrics=metrics, control=control) as rows:

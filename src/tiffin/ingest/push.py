@@ -8,7 +8,7 @@ pushes have reached the store.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tiffin import clock
 from tiffin.commit import Commit
@@ -19,7 +19,11 @@ from tiffin.ingest.batch import OnInvalid, ingest
 from tiffin.ingest.materialize import Route, write_frames
 from tiffin.ingest.repair import finish_pushes
 from tiffin.offline.base import Position, Window
+from tiffin.offline.delta import holding
 from tiffin.online.base import Marks
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
 
 #: So many pushes may have reached the store after one of which that is not known: then the log is asked about it.
 UNSETTLED: Final = 64
@@ -42,7 +46,9 @@ def push(
     Rows later than now + ``max_skew`` (microseconds) are invalid. When this returns, both stores hold the batch.
     """
     latest = clock.now() + max_skew
-    before = route.engine.position(table)
+    held: dict[str, DeltaTable] = {}
+    with holding(held):
+        before = route.engine.position(table)
     commit = ingest(
         table,
         source,
@@ -54,22 +60,24 @@ def push(
         for_online=True,
         erased=route.erased,
         metrics=route.metrics,
+        held=held,
         control=control,
     )
     if commit.version < 0:
         return commit
-    after = route.engine.position(table)
-    # Later commits come along where there are any, which rank decides as always.
-    window = Window(end=latest + 1, since=Position(after.identity, commit.version - 1))
-    frames = route.engine.latest(table, window, memory_budget=route.limits.memory_budget, control=control)
-    write_frames(route, table, frames, after.identity, control=control)
-    if isinstance(route.store, Marks):
-        arrived(route, table, before, commit.version, after)
+    with holding(held):
+        after = route.engine.position(table)
+        # Later commits come along where there are any, which rank decides as always.
+        window = Window(end=latest + 1, since=Position(after.identity, commit.version - 1))
+        frames = route.engine.latest(table, window, memory_budget=route.limits.memory_budget, control=control)
+        write_frames(route, table, frames, after.identity, control=control)
+        if isinstance(route.store, Marks):
+            _move_mark(route, table, before, commit.version, after)
     route.tend(table, commit.version)
     return commit
 
 
-def arrived(route: Route, table: TableSchema, before: Position, version: int, after: Position) -> None:
+def _move_mark(route: Route, table: TableSchema, before: Position, version: int, after: Position) -> None:
     """Tell that the commits from ``version`` on were written; sparing the next incremental run to look at them.
 
     It is spared where all before them is known to be written, too.

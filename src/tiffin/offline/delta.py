@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,6 +75,30 @@ def check_name(uri: str) -> None:
         )
 
 
+@contextmanager
+def holding(tables: dict[str, DeltaTable]) -> Iterator[None]:
+    """Within the block, a table that this thread opens again is the same one, brought up to date.
+
+    A log that is long is read from its beginning once. For readers that do not keep tables at older versions; writers
+    open their own. ``tables`` is kept by the caller, from one block to the next.
+    """
+    before = _held.tables
+    _held.tables = tables
+    try:
+        yield
+    finally:
+        _held.tables = before
+
+
+class _Held(threading.local):
+    """The tables that a thread holds, by location."""
+
+    tables: dict[str, DeltaTable] | None = None
+
+
+_held: Final = _Held()
+
+
 def open_table(uri: str, version: int | None = None) -> DeltaTable | None:
     """The Delta table at a normalised location, at a version or the newest; None where there is no log.
 
@@ -85,7 +110,7 @@ def open_table(uri: str, version: int | None = None) -> DeltaTable | None:
             return None
         check_name(uri)
         try:
-            table = DeltaTable(uri)
+            table = _newest(uri, version)
         except TableNotFoundError:
             return None
         newest = table.version()
@@ -104,6 +129,19 @@ def open_table(uri: str, version: int | None = None) -> DeltaTable | None:
                 ) from error
     _check_readable(uri, table)
     return table
+
+
+def _newest(uri: str, version: int | None) -> DeltaTable:
+    """The table at its newest version: the one that is held, where it need not go back to an older one."""
+    tables = _held.tables
+    if tables is None:
+        return DeltaTable(uri)
+    table = tables.get(uri)
+    if table is None:
+        table = tables[uri] = DeltaTable(uri)
+    elif version is None or version > table.version():
+        table.update_incremental()
+    return table if version is None or version == table.version() else DeltaTable(uri)
 
 
 def _check_readable(uri: str, table: DeltaTable) -> None:
