@@ -104,10 +104,7 @@ def _places(workspace: Workspace, snapshot: Snapshot, column: Column, project: s
     places: list[Place] = list(_histories(snapshot, everything, workspace))
     stored = workspace.has_store
     if stored and tables:
-        keys = [list(dict.fromkeys(table.keys for table, _ in group)) for group in tables]
-        online = [
-            OnlinePlace(lambda: workspace.store, group[0][0], own) for group, own in zip(tables, keys, strict=True)
-        ]
+        online = [OnlinePlace(lambda: workspace.store, [table for table, _ in group]) for group in tables]
         places += [*online, OnlineFiles(lambda: workspace.store, online)]
     letters = workspace.folder("deadletter_path", "dead_letters")
     for group in tables:

@@ -51,6 +51,7 @@ COMMANDS: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
         ("job", "tiffin.cli.job:app", "One job, from its description."),
         ("verify", "tiffin.cli.verify:app", "Compare the online store with the history."),
         ("repair", "tiffin.cli.repair:app", "Finish what crashes have cut off."),
+        ("erase", "tiffin.cli.erase:app", "Remove keys of an entity from all stores, and keep them from coming back."),
         ("compact", "tiffin.cli.compact:app", "Merge the small files of histories."),
         ("registry", "tiffin.cli.registry:app", "Schema, backup and history of the registry."),
         ("token", "tiffin.cli.token:app", "Tokens with which callers show the services who they are."),

@@ -48,20 +48,21 @@ class HistoryPlace:
 
 
 class OnlinePlace:
-    """The online rows of one table. ``keys`` are all sets of entities that it ever had, this one among them.
+    """The online rows of one table, given as all of its revisions had it that have the entity, the newest first.
 
     Rows of one entity are removed by their keys; those of several are looked for among all rows of the table.
     """
 
     settles = True
 
-    def __init__(self, opened: Open, table: TableSchema, keys: Sequence[tuple[Column, ...]]) -> None:
+    def __init__(self, opened: Open, revisions: Sequence[TableSchema]) -> None:
+        table = revisions[0]
         self.name = f"online {table.name}"
         self._open = opened
         self._table = table
         self._id = TableId(table.project, table.name)
         self.deleted = 0
-        self._keys = {key_signature(columns): sorted(columns, key=lambda column: column.name) for columns in keys}
+        self._keys = {key_signature(each.keys): sorted(each.keys, key=lambda column: column.name) for each in revisions}
 
     def erase(self, work: Work) -> Done:
         store, subject = self._open(), work.subject
