@@ -25,7 +25,7 @@ from tiffin.jobs.children import Children
 from tiffin.jobs.claims import Fence
 from tiffin.jobs.decide import Run, Start, Stop, Wanted
 from tiffin.jobs.lease import Lease
-from tiffin.jobs.ledger import JobLedger, is_lost, lost
+from tiffin.jobs.ledger import JobLedger, Report, is_lost, lost
 from tiffin.jobs.local import started_here
 from tiffin.jobs.record import JobRecord, JobStatus, JobType, new_record
 from tiffin.jobs.schedule import Schedule
@@ -153,7 +153,11 @@ class Controller:
                 job = self._ledger.get(job_id)
             except NotFound:
                 continue
-            if not job.status.is_final:
+            if job.status.is_final:
+                continue
+            if job.cancelling:
+                self._ledger.finish(Report(job, JobStatus.CANCELLED, job.progress), job.outcome, "")
+            else:
                 self._ledger.fail(job, f"Its process ended before it, with exit code {code}.")
 
     def _act(self, action: Start | Stop) -> None:

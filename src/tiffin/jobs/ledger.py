@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from tiffin import clock
@@ -112,4 +113,13 @@ def _is_alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True  # it exists, and belongs to somebody else
-    return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether a process has ended and its parent has not looked yet, perhaps because that stands still."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False  # another system, or it is gone this moment
+    return stat.rpartition(")")[2].split()[:1] == ["Z"]
