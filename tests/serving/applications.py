@@ -11,7 +11,8 @@ from tiffin.errors import InvalidConfig
 
 
 def small(config: Config) -> Any:
-    """Answers with what came: ``/slow`` after a moment, ``/pid`` with its process, ``/die`` not at all."""
+    """Answers with what came: ``/slow`` after a moment, ``/pid`` with its process, ``/die`` not at all,
+    ``/early`` before anything came."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -19,7 +20,7 @@ def small(config: Config) -> Any:
             return
         body = b""
         more = True
-        while more:
+        while more and scope["path"] != "/early":
             message = await receive()
             if message["type"] == "http.disconnect":
                 return

@@ -251,7 +251,9 @@ def test_health_readiness_metrics_and_schema_are_open(client: TestClient[Any]) -
     assert (health["status"], health["registry_version"]) == ("ok", 0)
     assert client.get("/ready").status_code == client.head("/health").status_code == 200
     apply(client, driver())
-    scraped = client.get("/metrics").text
+    answer = client.get("/metrics")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    scraped = answer.text
     assert 'tiffin_core_changes_total{project="default",action="apply"} 1' in scraped
     assert 'method="apply",status_code="200"' in scraped
     assert "tiffin_core_registry_version" in scraped
@@ -312,6 +314,13 @@ def cursor(*place: Any) -> str:
             "invalid_definition",
         ),
         ("POST", f"{DEFAULT}/apply", {"data": {"objects": "1"}}, 415, "invalid_argument"),
+        (
+            "POST",
+            f"{DEFAULT}/apply",
+            {"content": b"{}", "headers": JSON | {"Content-Encoding": "gzip"}},
+            415,
+            "invalid_argument",
+        ),
         ("POST", f"{API}/projects/a b/apply", {"json": {"objects": []}}, 422, "invalid_definition"),
         ("POST", f"{API}/projects", {"json": {"name": "*"}}, 422, "invalid_definition"),
         ("POST", f"{API}/jobs", {"json": {"id": "a b"}}, 422, "invalid_argument"),

@@ -151,6 +151,16 @@ def test_garbage_after_a_request_leaves_its_answer(small: Service) -> None:
     assert answer.endswith(b"hi")
 
 
+def test_a_request_that_was_answered_early_gets_no_second_answer(small: Service) -> None:
+    """Not when its body turns out to be garbage: whoever goes on would take that for the answer to the next one."""
+    with socket.create_connection(("127.0.0.1", small.port), timeout=10) as connection:
+        connection.sendall(b"POST /early HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        first = connection.recv(65536)
+        assert first.startswith(b"HTTP/1.1 200")
+        connection.sendall(b"no size\r\n")
+        assert connection.recv(65536) == b""
+
+
 def test_requests_in_a_row_without_waiting_are_answered_in_order(small: Service) -> None:
     request = b"POST %s HTTP/1.1\r\nContent-Length: 1\r\n%s\r\n%s"
     sent = (

@@ -117,7 +117,11 @@ class Definition(Value):
         try:
             definition = msgspec.convert(_parsed(spec), cls)
         except msgspec.ValidationError as error:
-            raise InvalidDefinition(f"The spec of {cls.__name__} cannot be read: {error}.", field="spec") from None
+            raise InvalidDefinition(
+                f"The spec of {cls.__name__} cannot be read: {str(error).rstrip('.')}.",
+                field="spec",
+                hint="What to_yaml() writes of a definition shows the keys and forms.",
+            ) from None
         if meta is not None:
             definition.meta = meta
         return definition

@@ -44,7 +44,10 @@ def mapped(engine: sa.Engine, *, opening: bool = False) -> Iterator[None]:
     except exc.DBAPIError as error:
         raise _fault(engine, error, opening=opening) from error
     except UnicodeEncodeError as error:
-        raise InvalidData("A text holds half a character (a lone surrogate), which no database stores.") from error
+        raise InvalidData(
+            "A text holds half a character (a lone surrogate), which no database stores.",
+            hint="Decode the text that it came from anew.",
+        ) from error
 
 
 def place(url: sa.URL) -> str:
@@ -61,7 +64,10 @@ def _fault(engine: sa.Engine, error: exc.DBAPIError, *, opening: bool) -> Tiffin
     if isinstance(error, exc.IntegrityError) or state.startswith(_OVERTAKEN):
         return ConcurrentChange(f"Another writer was first: {cause}.", hint="Read again and retry.")
     if state.startswith(_UNFIT) or isinstance(error, exc.DataError):
-        return InvalidData(f"The database {place(engine.url)} cannot hold a text or number: {cause}.")
+        return InvalidData(
+            f"The database {place(engine.url)} cannot hold a text or number: {cause}.",
+            hint="Shorten it, and leave out NUL.",
+        )
     if isinstance(error, exc.OperationalError) and not state and engine.dialect.name == "postgresql":
         return _unreached(engine, error, cause, opening=opening)
     busy = engine.dialect.name == "sqlite" and any(word in cause for word in _BUSY)

@@ -152,7 +152,9 @@ class Registry(RegistryReader):
 
         def build(snapshot: Snapshot, at: int) -> tuple[Plan, Transaction]:
             if name in snapshot.projects:
-                raise AlreadyExists(f"There is a project {name!r} already.", field="project")
+                raise AlreadyExists(
+                    f"There is a project {name!r} already.", field="project", hint="Use it, or choose another name."
+                )
             return Plan(name, (), creates_project=True), Transaction(by=by or author(), at=at, create=(name,))
 
         self._commit(build)

@@ -35,6 +35,7 @@ def checked(objects: object) -> list[Definition]:
             raise InvalidDefinition(
                 f"{WORDS[identity[0]].capitalize()} {identity[1]!r} is given twice, with different content.",
                 field="name",
+                hint="Give it once.",
             )
         kept.setdefault(identity, each)
     return list(kept.values())
@@ -95,7 +96,9 @@ def check_active(snapshot: Snapshot, project: str) -> None:
     """Raise ProjectArchived for a project that is read-only."""
     if snapshot.project(project).archived is not None:
         raise ProjectArchived(
-            f"Project {project!r} is archived: its definitions can be read but not changed.", field="project"
+            f"Project {project!r} is archived: its definitions can be read but not changed.",
+            field="project",
+            hint="Name another project: archiving is for good.",
         )
 
 
@@ -215,6 +218,7 @@ def _check_services(snapshot: Snapshot, given: dict[Key, Definition], project: s
                     f"FeatureService {name_of(each)!r}: {str(other)!r} and {str(ref)!r} would both be the column "
                     f"{ref.column!r}.",
                     field="features",
+                    hint="Leave one of them out.",
                 )
 
 
@@ -250,7 +254,11 @@ def _touched(snapshot: Snapshot, key: Key, details: tuple[Difference, ...] | Non
 def check_archivable(snapshot: Snapshot, project: str) -> None:
     """Raise where a project cannot be archived."""
     if project == DEFAULT_PROJECT:
-        raise FailedPrecondition("Archiving the default project is not allowed.", field="project")
+        raise FailedPrecondition(
+            "Archiving the default project is not allowed.",
+            field="project",
+            hint="It is the one that calls mean by default.",
+        )
     check_active(snapshot, project)
 
 

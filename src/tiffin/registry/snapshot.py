@@ -129,7 +129,9 @@ class Snapshot:
         """The record of an object that is not deleted."""
         self.project(project)
         if not isinstance(name, str):
-            raise InvalidArgument(f"The name of a {WORDS[kind]} must be a text, got {name!r}.", field="name")
+            raise InvalidArgument(
+                f"The name of a {WORDS[kind]} must be a text, got {name!r}.", field="name", hint="Pass its name."
+            )
         record = self._records.get(Key(project, kind, name.strip()))
         if record is None:
             known = [each.key.name for each in self.records(kind, project) if not each.deleted]

@@ -73,9 +73,13 @@ def load(store: RegistryStore, lines: Iterable[str]) -> int:
 
 def _portable(store: RegistryStore) -> Portable:
     if not isinstance(store, Portable):
-        raise Unsupported(f"{type(store).__name__} cannot be dumped or loaded.")
+        raise Unsupported(f"{type(store).__name__} cannot be dumped or loaded.", hint="Open the registry by its URL.")
     return store
 
 
 def _refused(number: int, reason: str) -> InvalidData:
-    return InvalidData(f"Line {number} of the dump cannot be loaded: {reason}.", field=f"line {number}")
+    return InvalidData(
+        f"Line {number} of the dump cannot be loaded: {reason}.",
+        field=f"line {number}",
+        hint="Load what `tiffin registry dump` wrote, unchanged.",
+    )

@@ -95,7 +95,11 @@ class Requests:
         token = self._token() if self._token is not None else None
         if token:
             if not token.isascii() or not token.isprintable() or " " in token:
-                raise InvalidConfig("The token holds letters that no header may hold.", field="auth_token")
+                raise InvalidConfig(
+                    "The token holds letters that no header may hold.",
+                    hint="Copy it again: a token is one line of ASCII.",
+                    field="auth_token",
+                )
             found.append((b"authorization", f"Bearer {token}".encode()))
         return found
 

@@ -49,8 +49,8 @@ _SECRETS: Final = (
 )
 #: What a record may carry beside its message; nothing else of ``extra`` is written.
 _FIELDS: Final = ("method", "route", "status", "ms", "principal", "project")
-#: Libraries that log every request, with its address, where the service would.
-_TALKATIVE: Final = ("httpx", "httpcore", "alembic", "uvicorn.access", "opentelemetry")
+#: Libraries that log every request, with its address, where the service would, or every step of a start and stop.
+_TALKATIVE: Final = ("httpx", "httpcore", "alembic", "uvicorn.access", "uvicorn.error", "opentelemetry")
 _CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029) if code != 9}
 
 _access = logging.getLogger("tiffin.access")
@@ -130,7 +130,11 @@ class AccessLog:
 
     def __init__(self, share: float = 1.0) -> None:
         if not 0 <= share <= 1:
-            raise InvalidConfig(f"access_log is {share}; it is a part of one, from 0 to 1.", field="access_log")
+            raise InvalidConfig(
+                f"access_log is {share}.",
+                field="access_log",
+                hint="Write a part of one, from 0 (none) to 1 (every request).",
+            )
         self._share = share
         self._owed = 0.0
 

@@ -97,7 +97,11 @@ def open_tracing(service: str, endpoint: str = "", share: float = 1.0) -> Tracin
     given and the extra ``tracing`` is not installed.
     """
     if not 0 <= share <= 1:
-        raise InvalidConfig(f"trace_share is {share}; it is a part of one, from 0 to 1.", field="trace_share")
+        raise InvalidConfig(
+            f"trace_share is {share}.",
+            field="trace_share",
+            hint="Write a part of one, from 0 (none) to 1 (every trace).",
+        )
     address = endpoint or os.environ.get(ENDPOINT_VARIABLE, "")
     if not address:
         return Tracing.off()

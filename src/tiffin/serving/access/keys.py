@@ -160,7 +160,11 @@ class KeySet:
         found = _get(url)
         place = found.get("jwks_uri") if isinstance(found, dict) else None
         if not isinstance(found, dict) or found.get("issuer") != self._issuer or not isinstance(place, str):
-            raise Unavailable(f"{url} does not describe the issuer {self._issuer}.", field="oidc_issuer")
+            raise Unavailable(
+                f"{url} does not describe the issuer {self._issuer}.",
+                field="oidc_issuer",
+                hint="Set oidc_jwks to the URL of its keys.",
+            )
         _check_secure(place)
         return place
 
@@ -170,7 +174,11 @@ def _read_keys(document: object) -> list[_Key]:
     try:
         found = msgspec.convert(document, _Set)
     except msgspec.ValidationError as error:
-        raise Unavailable(f"The issuer's keys cannot be read: {error}.", field="oidc_jwks") from None
+        raise Unavailable(
+            f"The issuer's keys cannot be read: {error}.",
+            field="oidc_jwks",
+            hint="They must be a set of JSON web keys.",
+        ) from None
     return [key for data in found.keys[:_MOST] if (key := _read_key(data)) is not None]
 
 

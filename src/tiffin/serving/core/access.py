@@ -192,5 +192,5 @@ def _instant(text: str | None, field: str) -> int | None:
         return None
     micros = clock.to_micros(text, field=field)
     if not 0 <= micros <= GREATEST:
-        raise InvalidArgument(f"{field}: {text!r} is out of range.", field=field)
+        raise InvalidArgument(f"{field}: {text!r} is out of range.", field=field, hint="Name an instant after 1970.")
     return micros

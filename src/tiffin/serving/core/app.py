@@ -175,11 +175,18 @@ def _caller(request: Request[Any, Any, Any]) -> Principal:
 
 
 async def _check_media_type(request: Request[Any, Any, Any]) -> None:
-    """Refuse a body of another type than JSON, before it is read."""
-    takes_body = "data" in request.route_handler.parsed_fn_signature.parameters
+    """Refuse a body of another type than JSON, or a compressed one, before it is read."""
+    if "data" not in request.route_handler.parsed_fn_signature.parameters:
+        return
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if takes_body and given not in {"application/json", ""}:
-        raise HTTPException(detail=f"The body is of type {given!r}; it must be application/json.", status_code=415)
+    if given not in {"application/json", ""}:
+        raise _unread(f"The body is of type {given!r}.", "content-type", "Send JSON, as application/json.")
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise _unread("The body is compressed.", "content-encoding", "Send it as it is.")
+
+
+def _unread(message: str, field: str, hint: str) -> HTTPException:
+    return HTTPException(detail=message, status_code=415, extra={"field": field, "hint": hint})
 
 
 def _lifespan(core: Core, close_tracing: Callable[[], None]) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -19,6 +20,8 @@ from tiffin.serving.logs import REQUEST_ID_HEADER, AccessLog, begin_request
 from tiffin.serving.metrics import CoreMetrics
 from tiffin.serving.tracing import Tracing
 
+#: What services and watchers ask every second or so, by its action: no line of a log, unless it fails.
+_POLLED: Final = frozenset({"version", "read access", "look"})
 #: What a request counts as that met no route.
 UNKNOWN: Final = "unknown"
 
@@ -57,7 +60,8 @@ class Edge:
                 span.set_attribute("http.route", name)
                 span.set_attribute("http.response.status_code", answer.status)
                 self._metrics.request(name, answer.status, seconds)
-                self._access.write(scope["method"], scope["path"], answer.status, seconds, _caller(scope))
+                if answer.status >= HTTPStatus.BAD_REQUEST or name not in _POLLED:
+                    self._access.write(scope["method"], scope["path"], answer.status, seconds, _caller(scope))
 
     async def _limited(self, scope: HTTPScope, receive: Receive, answer: _Answer) -> None:
         try:

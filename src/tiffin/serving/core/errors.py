@@ -18,7 +18,6 @@ from litestar.types import ExceptionHandlersMap
 from tiffin.errors import (
     CorruptData,
     InvalidArgument,
-    NotFound,
     PermissionDenied,
     StorageError,
     TiffinError,
@@ -81,15 +80,18 @@ class ErrorAnswers:
         return _answer(request, error.to_dict(), status, headers)
 
     def _frameworks(self, request: Asked, error: HTTPException) -> Response[dict[str, Any]]:
-        status, field = error.status_code, None
-        message = error.detail
+        status, message = error.status_code, error.detail
+        field = hint = None
         if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             self._core.metrics.limited("body")
             message = "The body of the request is too large."
+            hint = "Option serving_max_body of the service says how large it may be."
         elif status == HTTPStatus.NOT_FOUND:
-            message = f"There is nothing at {request.url.path!r}."
+            message, hint = f"There is nothing at {request.url.path!r}.", "The schema at /schema lists all paths."
         elif status == HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = (error.headers or {}).get("Allow") or (error.headers or {}).get("allow")
             message = f"{request.url.path!r} does not answer {request.method}."
+            hint = f"Use {allowed}." if allowed else "The schema at /schema lists what each path answers."
         elif isinstance(error.extra, list) and error.extra:
             # The values did not fit their types: as with every wrong argument, that is 422.
             status = HTTPStatus.UNPROCESSABLE_ENTITY
@@ -97,12 +99,14 @@ class ErrorAnswers:
             reason = str(error.extra[0].get("message", message))
             missing = reason == repr(field)  # which is all that is said of a body that is not there
             message = f"The request cannot be read: {'there is none' if missing else reason}."
+            hint = "The schema at /schema tells what each path takes."
+        elif isinstance(error.extra, dict) and "hint" in error.extra:  # of our own
+            field, hint = error.extra["field"], error.extra["hint"]
         elif isinstance(error, ValidationException):
             status = HTTPStatus.UNPROCESSABLE_ENTITY
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return self._unexpected(request, error)
         code = _CODES.get(status, InvalidArgument.code)
-        hint = "The schema at /schema lists all paths." if code == NotFound.code else None
         plain = {"code": code, "message": message, "field": field, "hint": hint}
         return _answer(request, plain, status, error.headers or {})
 

@@ -62,7 +62,8 @@ def whoami(core: Here, caller: Caller) -> WhoAmI:
 def metrics(core: Here, request: Request[Any, Any, Any]) -> Response[bytes]:
     """The metrics of all workers, for Prometheus."""
     body, kind = core.metrics.scrape(request.headers.get("accept"))
-    return Response(body, media_type=kind)
+    # The framework says itself in which letters a text is.
+    return Response(body, media_type=kind.removesuffix("; charset=utf-8") if kind.startswith("text/") else kind)
 
 
 def watching(*, metrics_auth: bool) -> Router:

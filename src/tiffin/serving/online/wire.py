@@ -191,14 +191,18 @@ class Wire:
         return encode(_Online(_Rows(columns.rows), entities, features))
 
 
+#: What helps whoever sent a body that is not what was meant.
+_SHAPE: Final = "The page `The online service over HTTP` of the documentation tells what each path takes."
+
+
 def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """A body as what it should be; InvalidArgument says where it is not."""
     try:
         return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidArgument(f"The body of the request cannot be read: {error}.", field="body") from None
+        raise InvalidArgument(f"The body of the request cannot be read: {error}.", field="body", hint=_SHAPE) from None
     except RecursionError:
-        raise InvalidArgument("The body of the request is nested too deeply.", field="body") from None
+        raise InvalidArgument("The body of the request is nested too deeply.", field="body", hint=_SHAPE) from None
 
 
 def _shown(value: float | None) -> float | str | None:

@@ -177,6 +177,9 @@ class Protocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, code: str, message: str) -> None:
         """Answer in place of the application where it has not begun to, and end the connection."""
+        if self._idle and self._part == "body":
+            self._end()  # it was answered before it had all arrived
+            return
         if not self._idle and self._part != "body":
             # What cannot be read follows a request that is still being answered, which is then the last.
             self.cycle.keep_alive = False

@@ -96,7 +96,9 @@ def _work(
 
 def _check(workers: int, tls_cert: str, tls_key: str) -> None:
     if workers < 1:
-        raise InvalidConfig(f"A service needs at least one worker, got {workers}.", field="workers")
+        raise InvalidConfig(
+            f"A service needs at least one worker, got {workers}.", field="workers", hint="Pass 1 or more."
+        )
     if bool(tls_cert) != bool(tls_key):
         raise InvalidConfig(
             "TLS needs both a certificate and its key, one was given.",
