@@ -27,6 +27,7 @@ import msgspec
 from tiffin import clock
 from tiffin.control import UNWATCHED, Control
 from tiffin.errors import ConcurrentChange, CorruptData, StorageError, TiffinError, Unavailable
+from tiffin.ingest.erased import Guard
 from tiffin.ingest.materialize import Route
 from tiffin.ingest.stream_columns import Feed
 from tiffin.ingest.stream_letters import Letters, Spans
@@ -235,6 +236,7 @@ class _Line:
                 sought.add(partition)
         self._fresh |= partitions
         self._doubted -= partitions
+        self._acknowledge(stored)  # whoever was cut off before may not have come to that
         return [message for message in messages if message.partition not in sought]
 
     def _new(self, messages: Sequence[Message]) -> tuple[list[Message], dict[str, tuple[int, int]]]:
@@ -251,7 +253,8 @@ class _Line:
         latest = clock.now() + self._means.max_skew
         with self._rows.read(messages, latest) as found:
             if found.letters is not None:
-                self._letters.write(found.letters, spans)
+                guard = Guard(self.feed.table, self._means.route.erased)
+                self._letters.write(guard.letters(found.letters), spans)
             result = self._stores.write(found, spans)
             rejected = 0 if found.letters is None else found.letters.height
         self._next.update({name: end for name, (_, end) in spans.items()})
@@ -260,17 +263,18 @@ class _Line:
             self._letters.settle(again)
             self._fresh -= again.keys()
         self._means.route.metrics.dead_lettered(self.feed.table, rejected)
-        self._acknowledge(spans)
+        self._acknowledge({name: end for name, (_, end) in spans.items()})
         last = messages[-1].timestamp
         return Done(len(messages), rejected, result, max(0.0, (clock.now() - last) / 1e6) if last >= 0 else 0.0)
 
-    def _acknowledge(self, spans: Spans) -> None:
+    def _acknowledge(self, offsets: Mapping[str, int]) -> None:
+        """Tell the broker up to where all is stored."""
         try:
-            self._source.commit({name: end for name, (_, end) in spans.items()})
+            self._source.commit(offsets)
         except ConcurrentChange as error:
             # They are stored. Whoever has the partition by now sees that in the history, or writes the same again.
             self._control.log(f"offsets were not recorded: {error.message}")
-            self._doubted |= spans.keys()
+            self._doubted |= offsets.keys()
 
     def _assigned(self, partitions: set[str]) -> None:
         for partition in partitions:

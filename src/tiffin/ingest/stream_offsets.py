@@ -8,12 +8,14 @@ stores nothing that its successor has.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from deltalake import DeltaTable
 
 from tiffin.offline.commit_log import PUSH, Appended, append, recorded
 from tiffin.offline.delta import open_table
 from tiffin.offline.lake import identity
+from tiffin.offline.ledger import commits_after
 from tiffin.offline.parts import Batch
 from tiffin.offline.target import partition_names
 
@@ -62,6 +64,15 @@ class StreamLog:
         if self._table is None:
             self.reload()
         return done
+
+    def entries(self, first: int, last: int) -> list[dict[str, Any]] | None:
+        """What the log, as it was looked at, tells of the versions from ``first`` to ``last``; None if not of all."""
+        if first > last:
+            return []
+        if self._table is None or last > self._table.version():
+            return None
+        commits = commits_after(self._uri, self._table, first - 1)
+        return [entry for entry in commits.entries if entry["version"] <= last] if commits.complete else None
 
     def _name(self, partition: str) -> str:
         return f"tiffin.stream/{self._group}/{partition}"

@@ -9,11 +9,12 @@ import polars as pl
 
 from tiffin import clock
 from tiffin.definitions.schema import EVENT_TS, INGESTED_AT_COLUMN, RANK, ROW_COLUMN, TableSchema
+from tiffin.ingest import marks
 from tiffin.ingest.batch import target_of
 from tiffin.ingest.erased import Guard
 from tiffin.ingest.materialize import Route, write_frames
 from tiffin.ingest.online_only import canonical, ranked
-from tiffin.ingest.push import arrived
+from tiffin.ingest.push import UNSETTLED
 from tiffin.ingest.repair import finish_pushes
 from tiffin.ingest.stream_columns import Feed
 from tiffin.ingest.stream_letters import Spans
@@ -21,12 +22,16 @@ from tiffin.ingest.stream_offsets import StreamLog
 from tiffin.ingest.stream_rows import AT, Readable
 from tiffin.offline.asof import latest_of_keys
 from tiffin.offline.base import Position
+from tiffin.offline.commit_log import PUSH
+from tiffin.offline.lake import with_rows
 from tiffin.offline.layout import INSTANT
 from tiffin.offline.parts import Batch
 from tiffin.online.base import Marks, WriteResult
 from tiffin.stream.base import NO_TIMESTAMP
 
 _MICROSECONDS: Final = 1e6
+#: So many commits of others are looked at to see whether they have arrived online; of more it is not known.
+_FEW: Final = 64
 
 
 class Stores(Protocol):
@@ -96,10 +101,39 @@ class BothStores:
         frames = ranked(self._table, guard.stored(rows.frames()), done.ingested_at)
         result = _write_latest(self._route, self._table, frames, self._log.identity)
         if isinstance(self._route.store, Marks):
-            at = Position(self._log.identity, done.version)
-            arrived(self._route, self._table, Position(at.identity, at.version - 1), at.version, at)
+            self._tell(Position(self._log.identity, done.version))
         self._route.tend(self._table, done.version)
         return result
+
+    def _tell(self, at: Position) -> None:
+        """Tell the table's mark that a commit has arrived online.
+
+        The next materialisation need not look at it where all that was committed before has arrived, too.
+        """
+        store, table = self._route.store, self._table
+        mark = marks.read(store, table)
+        seen = None if mark is None else mark.position
+        moves = mark is not None and seen is not None and mark.covers(table) and self._follows(mark, seen, at)
+        if (
+            mark is not None
+            and moves
+            and marks.advance(store, table, mark, marks.reached(table, at, mark.pending_from))
+        ):
+            return
+        looked = mark is not None and self._follows(mark, mark.looked or Position(at.identity), at)
+        told = marks.settle(store, table, at.identity, [at.version], looked=at if looked else None)
+        if len(told.beyond) > UNSETTLED:
+            finish_pushes(self._route, table)
+
+    def _follows(self, mark: marks.Mark, seen: Position, at: Position) -> bool:
+        """Whether all commits between two positions have arrived online, or brought no rows."""
+        if seen.identity != at.identity or at.version - seen.version > _FEW:
+            return False
+        known = mark.arrived(at.identity)
+        entries = self._log.entries(seen.version + 1, at.version - 1)
+        return entries is not None and all(
+            not with_rows(entry) or (PUSH in entry and known.holds(int(entry["version"]))) for entry in entries
+        )
 
 
 class OnlineOnly:
