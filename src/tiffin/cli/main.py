@@ -45,6 +45,7 @@ COMMANDS: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
     "Serve": (
         ("up", "tiffin.cli.up:app", "Run the registry and the online service over the store of one home."),
         ("serve", "tiffin.cli.serve:app", "Run a service in the foreground."),
+        ("pipeline", "tiffin.cli.pipeline:app", "From features to a model that is served, step by step."),
     ),
     "Operate": (
         ("jobs", "tiffin.cli.jobs:app", "Work that ran or is running."),

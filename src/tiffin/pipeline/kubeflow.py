@@ -1,6 +1,6 @@
 """The pipeline for Kubeflow: retrieve -> train -> evaluate -> serve, as containers that pass artifacts to each other.
 
-The parameters are those of the article, with its defaults, and after them our own. Images are parameters, since every
+The parameters are those of :class:`~tiffin.pipeline.parameters.Parameters`. Images are parameters, since every
 team builds its own; each holds this package. (A component's image must be a text: ``f"{image}"`` is one, with the
 parameter's place in it.) The volume is scratch space: what a step hands to the next is an
 artifact (``Dataset``, ``Model``, ``Metrics``), which Kubeflow keeps and shows.
@@ -25,6 +25,7 @@ def retrieve(
     image: str,
     staging_bucket: str,
     json_bucket: str,
+    feature_service: str,
     entity_bucket: str,
     target_name: str,
     split_size: float,
@@ -40,7 +41,8 @@ def retrieve(
         command=["python", "-m", "tiffin.pipeline.retrieve"],
         args=[
             *("--staging-bucket", staging_bucket, "--json-bucket", json_bucket, "--entity-bucket", entity_bucket),
-            *("--target-name", target_name, "--split-size", split_size, "--split", split, "--seed", seed),
+            *("--feature-service", feature_service, "--target-name", target_name),
+            *("--split-size", split_size, "--split", split, "--seed", seed),
             *("--core-url", core_url, "--project", project, "--output", dataset.path),
         ],
     )
@@ -54,6 +56,9 @@ def train(
     learning_rate: float,
     shuffle_size: int,
     seed: int,
+    hidden: str,
+    classes: str,
+    missing: str,
     name: str,
     tensorboard_gcs_logs: str,
     gcs_path: str,
@@ -69,6 +74,7 @@ def train(
         args=[
             *("--epochs", epochs, "--batch-size", batch_size, "--learning-rate", learning_rate),
             *("--shuffle-size", shuffle_size, "--seed", seed, "--name", name),
+            *("--hidden", hidden, "--classes", classes, "--missing", missing),
             *("--tensorboard-gcs-logs", tensorboard_gcs_logs, "--gcs-path", gcs_path, "--mode", mode),
             *("--input", dataset.path, "--output", model.path, "--ui-metadata", mlpipeline_ui_metadata.path),
         ],
@@ -161,8 +167,12 @@ def training_pipeline(
     serving_name: str = "kfserving-feast-serving",
     serving_namespace: str = "default",
     image: str = "gcr.io/project_id/feast_kubeflow/serving_job:v1",
+    feature_service: str = "",
     split: str = "share",
     seed: int = 0,
+    hidden: str = "32,16",
+    classes: str = "0,1",
+    missing: str = "impute",
     gate: str = "",
     core_url: str = "",
     serving_url: str = "",
@@ -177,6 +187,7 @@ def training_pipeline(
             image=feast_step_image,
             staging_bucket=staging_bucket,
             json_bucket=json_bucket,
+            feature_service=feature_service,
             entity_bucket=entity_bucket,
             target_name=target_name,
             split_size=split_size,
@@ -195,6 +206,9 @@ def training_pipeline(
             learning_rate=learning_rate,
             shuffle_size=shuffle_size,
             seed=seed,
+            hidden=hidden,
+            classes=classes,
+            missing=missing,
             name=serving_name,
             tensorboard_gcs_logs=tensorboard_gcs_logs,
             gcs_path=gcs_path,

@@ -146,7 +146,7 @@ def parser() -> arguments.Parser:
     made = arguments.Parser(prog="tiffin.pipeline.retrieve", description=str(__doc__).partition("\n")[0])
     made.add_argument("--staging-bucket", default="", help="folder or bucket for the joined rows")
     made.add_argument("--json-bucket", default="", help="file that lists the features")
-    made.add_argument("--feature-service", default="", help="name of a feature service, instead of a file")
+    made.add_argument("--feature-service", default="", help="name of a feature service; goes before a file")
     made.add_argument("--entity-bucket", required=True, help="CSV or Parquet with keys and event_timestamp")
     made.add_argument("--target-name", required=True, help="the column to learn, such as table__feature")
     made.add_argument("--split-size", type=float, default=0.2, help="share of rows to judge by (default: 0.2)")
@@ -159,16 +159,16 @@ def parser() -> arguments.Parser:
 
 def step(given: argparse.Namespace) -> None:
     """Retrieve as the arguments say, and save the dataset."""
-    if bool(given.json_bucket) == bool(given.feature_service):
+    if not (given.json_bucket or given.feature_service):
         raise InvalidArgument(
-            "Features come from a file or from a feature service: one of the two must be given.",
+            "Features come from a feature service or from a file: neither is given.",
             field="json_bucket",
-            hint="Give --json-bucket or --feature-service.",
+            hint="Give --feature-service or --json-bucket.",
         )
     with Client(arguments.client_options(given)) as client:
         dataset = retrieve(
             client,
-            read_features(given.json_bucket) if given.json_bucket else given.feature_service,
+            given.feature_service or read_features(given.json_bucket),
             given.entity_bucket,
             given.target_name,
             staging=given.staging_bucket or None,

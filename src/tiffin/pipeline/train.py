@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,16 +36,17 @@ def train(
     classes: tuple[str, str] = ("0", "1"),
     threshold: float = 0.5,
     missing: Missing = "impute",
+    watch: Callable[[Epoch], None] = lambda _: None,
 ) -> tuple[Model, Fitted]:
     """A model of a dataset's target, which must be 0 or 1, or true or false; and how it came about.
 
-    The same dataset and settings give the same bytes.
+    The same dataset and settings give the same bytes. ``watch`` hears of every epoch as it ends.
     """
     about = dataset.about
     sides = [(matrix(frame, about.columns), labels_of(frame, about.target)) for frame in dataset[1:]]
     for rows, _ in sides:
         _check_finite(rows, about.features)
-    fitted = fit(sides[0], sides[1], settings)
+    fitted = fit(sides[0], sides[1], settings, watch=watch)
     card = ModelCard(
         name=name,
         project=about.project,
@@ -111,7 +112,7 @@ def parser() -> arguments.Parser:
     made.add_argument("--batch-size", type=int, default=64, help="rows of one step (default: 64)")
     made.add_argument("--learning-rate", type=float, default=0.001, help="of Adam (default: 0.001)")
     made.add_argument("--tensorboard-gcs-logs", default="", help="folder or bucket for the event files")
-    made.add_argument("--gcs-path", default="", help="folder or bucket for the model, in mode gcs")
+    made.add_argument("--gcs-path", default="", help="folder or bucket for the candidate, in mode gcs")
     made.add_argument("--mode", choices=MODES, default="gcs", help="local keeps the model in --output (default: gcs)")
     made.add_argument("--shuffle-size", type=int, default=1000, help="rows in the shuffle buffer (default: 1000)")
     made.add_argument("--hidden", default="32,16", help="units of the hidden layers (default: 32,16)")
@@ -144,18 +145,21 @@ def step(given: argparse.Namespace) -> None:
     )
     settings.check()
     dataset = Dataset.load(given.input)
-    model, fitted = train(dataset, settings, name=given.name, classes=classes, missing=given.missing)
-    for epoch in fitted.epochs:
-        say(
-            f"epoch {epoch.number}: loss {epoch.loss:.4f}, of validation rows {epoch.validation_loss:.4f}, "
-            f"accuracy {epoch.validation_accuracy:.4f}"
-        )
+    model, fitted = train(dataset, settings, name=given.name, classes=classes, missing=given.missing, watch=_tell)
     logs = _save_events(given.tensorboard_gcs_logs or files.join(given.output, "logs"), fitted, settings, model.card)
     artifacts.write_ui(given.ui_metadata, [artifacts.tensorboard(logs)])
     places = [model.save(given.output)]
     if given.mode == "gcs" and given.gcs_path:
-        places.append(model.save(given.gcs_path))
+        # What was not judged yet must not lie where a model to serve is looked for.
+        places.append(model.save(files.join(given.gcs_path, "candidate")))
     say(f"The best was epoch {fitted.best.number}. Saved in {', '.join(places)}; events in {logs}")
+
+
+def _tell(epoch: Epoch) -> None:
+    say(
+        f"epoch {epoch.number}: loss {epoch.loss:.4f}, of validation rows {epoch.validation_loss:.4f}, "
+        f"accuracy {epoch.validation_accuracy:.4f}"
+    )
 
 
 def _save_events(place: str, fitted: Fitted, settings: Settings, card: ModelCard) -> str:
