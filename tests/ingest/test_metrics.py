@@ -28,15 +28,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.cli.conftest import in_this_process as tiffin
 from tests.ingest.counting import AT, FAILURES, Recorder, definitions, judged
 from tests.servers.metrics import PrometheusServer, StatsDServer, complaints
-from tests.servers.services import Service, running
+from tests.servers.services import PROGRAM, Service, running
 from tiffin import Client
+from tiffin.cli.metrics import measured
 from tiffin.config import Config
 from tiffin.errors import FailedPrecondition, InvalidConfig
 from tiffin.ingest import datagrams, statsd
 from tiffin.ingest.datagrams import PACKET_BYTES, Datagrams, line, packets, safe
 from tiffin.ingest.metrics import UNMEASURED, IngestionMetrics, Several
 from tiffin.ingest.statsd import Reporter, StatsD
-from tiffin.serving.metrics.base import Metrics
+from tiffin.serving.metrics.base import FOLDER_VARIABLE, Metrics
 from tiffin.serving.metrics.endpoint import exposed
 from tiffin.serving.metrics.textfile import add_to
 from tiffin.workspace import Workspace
@@ -442,3 +443,40 @@ def test_a_workspace_measures_with_all_that_it_was_given(home: Path) -> None:
     assert one.of("read") == other.of("read") == {"": 2}
     assert workspace.route.metrics is workspace.metrics
     workspace.close()
+
+
+def test_whoever_starts_jobs_shows_what_they_count(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with store(home, "t") as client:
+        client.ingest("t", good(3))
+    spec = {"type": "BATCH_INGESTION", "project": "default", "tables": ["t"]}
+    workspace = Workspace(Config(home=str(home)))
+    with measured(workspace, port=0) as url:
+        assert url is not None
+        workspace.metrics.read(Table(), 1)
+        for _ in range(2):
+            subprocess.run(
+                [*PROGRAM, "job", "run", "-", "--home", str(home)], input=json.dumps(spec).encode(), check=True
+            )
+        found = samples(scraped(url))
+        assert found["rows_written_total", "default", "t", "online"] == 3
+        assert found["rows_read_total", "default", "t"] == 1 + 3
+        folder = Path(os.environ[FOLDER_VARIABLE])
+    assert FOLDER_VARIABLE not in os.environ
+    assert not folder.exists()
+    assert url in capsys.readouterr().err
+    workspace.close()
+
+
+def test_a_job_outlives_the_folder_of_whoever_started_it(home: Path) -> None:
+    with store(home, "t") as client:
+        client.ingest("t", good(3))
+    spec = {"type": "BATCH_INGESTION", "project": "default", "tables": ["t"]}
+    done = subprocess.run(
+        [*PROGRAM, "job", "run", "-", "--home", str(home), "--json"],
+        input=json.dumps(spec).encode(),
+        env={**os.environ, FOLDER_VARIABLE: str(home / "gone")},
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["rows_written"] == 3
+    assert b"folder of metrics" in done.stderr

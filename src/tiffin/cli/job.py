@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tiffin.cli.jobs import job_data, job_view
+from tiffin.cli.metrics import measured
 from tiffin.cli.session import Session, command, group
 from tiffin.cli.signals import stopping
 
@@ -38,7 +39,7 @@ def run(
     described = read_spec(sys.stdin.read()) if spec == "-" else load_spec(Path(spec))
     for name, value in described.options.items():
         session.config.set(name, value)
-    with stopping() as told:
+    with measured(session.workspace), stopping() as told:
         job = runs.start(session.workspace, described)
         while True:
             if told.is_set():

@@ -8,6 +8,7 @@ import typer
 
 from tiffin import clock
 from tiffin.cli import output
+from tiffin.cli.metrics import MetricsHost, MetricsPort, measured
 from tiffin.cli.session import Session, command, group
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def show_logs(session: Session, job: _Id) -> None:
 
 
 @command(app, "run", example="tiffin jobs run\ntiffin jobs run --project rides")
-def run_jobs(session: Session) -> None:
+def run_jobs(session: Session, metrics_port: MetricsPort = None, metrics_host: MetricsHost = "127.0.0.1") -> None:
     """Keep streams running and run schedules, until SIGTERM or Ctrl-C.
 
     Each feature table that has a stream source is kept up to date by one job, which is started again when it dies or
@@ -74,7 +75,7 @@ def run_jobs(session: Session) -> None:
     from tiffin.serving import logs
 
     logs.configure_from(session.config)
-    with stopping() as told:
+    with measured(session.workspace, metrics_host, metrics_port), stopping() as told:
         runs.open_controller(session.workspace, session.project).run(told)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,17 +27,67 @@ MetricsHost = Annotated[str, typer.Option(metavar="ADDRESS", help="The address a
 
 
 @contextmanager
-def shown_at(measured: Client | Workspace, host: str, port: int | None) -> Iterator[str | None]:
-    """Show what is counted while the block lasts, at the URL that it is given; nothing without a port."""
-    if port is None:
+def measured(counting: Client | Workspace, host: str = "127.0.0.1", port: int | None = None) -> Iterator[str | None]:
+    """Count what comes in while the block lasts, for whoever looks at a port, or for the process that started this one.
+
+    The URL of the port; None without one. Children that are started meanwhile count with this process.
+    """
+    from tiffin.serving.metrics.base import FOLDER_VARIABLE
+
+    if port is not None:
+        with _with_children(), _shown(counting, host, port) as url:
+            yield url
+    elif FOLDER_VARIABLE in os.environ:
+        with _joined(counting):
+            yield None
+    else:
         yield None
-        return
+
+
+@contextmanager
+def _shown(counting: Client | Workspace, host: str, port: int) -> Iterator[str]:
     from tiffin.serving.metrics.endpoint import exposed
 
     with exposed(host, port) as (metrics, url):
-        measured.measure(metrics.ingestion)
+        counting.measure(metrics.ingestion)
         output.note(f"metrics at {url}")
         yield url
+
+
+@contextmanager
+def _joined(counting: Client | Workspace) -> Iterator[None]:
+    """Count into the folder of the process that started this one; that it is gone costs a line."""
+    from tiffin.serving.metrics.base import Metrics
+    from tiffin.serving.metrics.endpoint import PREFIX
+
+    try:
+        metrics = Metrics(PREFIX, ())
+    except StorageError as error:
+        output.note(f"warning: {error}")
+        yield
+        return
+    counting.measure(metrics.ingestion)
+    metrics.start()
+    try:
+        yield
+    finally:
+        metrics.close()
+
+
+@contextmanager
+def _with_children() -> Iterator[None]:
+    """Let children of this process count into a folder that is removed at the end."""
+    from tiffin.serving.metrics.base import FOLDER_VARIABLE
+
+    if FOLDER_VARIABLE in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="tiffin-metrics-", ignore_cleanup_errors=True) as folder:
+        os.environ[FOLDER_VARIABLE] = folder
+        try:
+            yield
+        finally:
+            del os.environ[FOLDER_VARIABLE]
 
 
 @contextmanager
@@ -49,10 +101,11 @@ def left_behind(client: Client) -> Iterator[None]:
         yield
         return
     from tiffin.serving.metrics.base import Metrics
+    from tiffin.serving.metrics.endpoint import PREFIX
     from tiffin.serving.metrics.textfile import add_to, check_path
 
     path = check_path(Path(named))
-    metrics = Metrics("tiffin_jobs", ())
+    metrics = Metrics(PREFIX, ())
     client.measure(metrics.ingestion)
     try:
         yield

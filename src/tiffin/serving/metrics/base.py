@@ -53,6 +53,7 @@ class Metrics:
         self.ingestion = IngestionCounts(self._tallies, self._lock)
         self._started = time.time()
         self._stop = threading.Event()
+        self._failing = False
         self._thread: threading.Thread | None = None
         named = folder or (Path(text) if (text := os.environ.get(FOLDER_VARIABLE)) else None)
         self._board = None if named is None else Board(named, self._families)
@@ -144,7 +145,11 @@ class Metrics:
         try:
             board.write(self.state())
         except StorageError as error:
-            _log.warning("metrics of this worker are not shared: %s", error)
+            if not self._failing:  # who made the folder may be gone, and what it started goes on
+                _log.warning("metrics of this worker are not shared: %s", error)
+            self._failing = True
+        else:
+            self._failing = False
 
 
 def _resident() -> int:

@@ -22,25 +22,29 @@ _SCRAPERS: Final = 8
 def exposed(host: str, port: int) -> Iterator[tuple[Metrics, str]]:
     """Counts of this process and the URL that shows them, while the block lasts; port 0 takes a free one.
 
+    Where the environment names a folder of metrics, those of all processes that it was named to are shown.
     FailedPrecondition where the address cannot be listened on.
     """
     metrics = Metrics(PREFIX, ())
     try:
         server = _Server((host, port), metrics)
     except (OSError, OverflowError) as error:
+        metrics.close()
         raise FailedPrecondition(
             f"Metrics cannot be shown at {host}:{port}: {getattr(error, 'strerror', None) or error}.",
             field="metrics_port",
             hint="Choose a free port of this machine; each process needs its own.",
         ) from error
-    thread = threading.Thread(target=server.serve_forever, name="tiffin-metrics", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, name="tiffin-scrapes", daemon=True)
     thread.start()
+    metrics.start()
     try:
         yield metrics, f"http://{host}:{server.server_address[1]}/metrics"
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+        metrics.close()
 
 
 class _Server(ThreadingHTTPServer):
