@@ -371,6 +371,19 @@ class Client:
         """The schedules of the project, by table."""
         return self._workspace.jobs.schedules.all(project or self._project)
 
+    def start_stream_to_online_ingestion(self, feature_table: Table, project: str | None = None) -> IngestionJob:
+        """Start a consumer of the table's stream, as a job that goes on until it is cancelled.
+
+        Messages become rows of the history and of the online store, each once; with ``to_offline=False`` of the online
+        store alone. Start it several times, here or elsewhere, to share the work. Unsupported for a KinesisSource.
+        """
+        from tiffin.jobs.record import JobType
+        from tiffin.jobs.spec import JobSpec
+        from tiffin.runs import start
+
+        spec = JobSpec(JobType.STREAM_INGESTION, project or self._project, (_name(feature_table),))
+        return start(self._workspace, spec)
+
     # Reading
 
     def get_historical_features(

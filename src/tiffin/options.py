@@ -109,6 +109,17 @@ _TABLE: Final = (
     Option("kafka_ssl_key_password", "text", "", "password of that key", secret=True),
     Option("kafka_queue_size", "size", "64MB", "messages that wait in memory for one stream"),
     Option("kafka_options", "text", "", "further properties of the Kafka client, as a JSON object", secret=True),
+    Option("stream_group", "text", "", "consumer group of streams; empty: one for each table"),
+    Option("stream_batch_rows", "integer", "50000", "messages that a stream stores at once, at most"),
+    Option(
+        "stream_batch_seconds", "number", "0.5", "seconds for which a stream gathers messages before it stores them"
+    ),
+    Option(
+        "stream_dead_letters",
+        "text",
+        "",
+        "where refused messages of streams go: a folder or bucket, or topic:NAME; empty: where invalid rows go",
+    ),
     Option(
         "schema_registry_url", "text", "", "schema registry of Avro messages; empty: all are as the source declares"
     ),

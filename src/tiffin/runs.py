@@ -10,13 +10,11 @@ from tiffin.definitions.source import KafkaSource
 from tiffin.errors import InvalidArgument
 from tiffin.jobs.base import IngestionJob
 from tiffin.jobs.decide import Wanted
-from tiffin.jobs.record import new_record
+from tiffin.jobs.record import JobType, new_record
 from tiffin.jobs.spec import JobSpec, hash_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
 
-    from tiffin.definitions.schema import TableSchema
     from tiffin.jobs.control import Controller
     from tiffin.jobs.task import Work
     from tiffin.registry.snapshot import Snapshot
@@ -32,8 +30,7 @@ def start(workspace: Workspace, spec: JobSpec) -> IngestionJob:
 
     NotFound for tables that are not registered; Conflict where another process has the job already.
     """
-    tables = [workspace.table(name, spec.project) for name in spec.tables]
-    work = _work(workspace, spec, tables)
+    work = _work(workspace, spec)
     record = workspace.jobs.get(spec.id) if spec.id else new_record(spec.type, spec.project, spec.tables)
     task = workspace.launcher.submit(record, work, adopt=bool(spec.id))
     return IngestionJob(task.record, workspace.jobs, task)
@@ -104,9 +101,14 @@ def environment(config: Config) -> dict[str, str]:
     return {f"{PREFIX}{name.upper()}": value for name, value in sorted(values.items())}
 
 
-def _work(workspace: Workspace, spec: JobSpec, tables: Sequence[TableSchema]) -> Work:
+def _work(workspace: Workspace, spec: JobSpec) -> Work:
+    if spec.type is JobType.STREAM_INGESTION:
+        from tiffin.streaming import Streaming
+
+        return Streaming(workspace, spec.tables[0], spec.project)
     from tiffin import sync
 
+    tables = [workspace.table(name, spec.project) for name in spec.tables]
     if spec.start is None and spec.end is None:
         return sync.incremental(workspace.route, tables)
     if spec.start is not None and spec.end is not None and spec.start >= spec.end:

@@ -37,6 +37,7 @@ COMMANDS: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
         ("ingest", "tiffin.cli.fill:app", "Append a file of rows to a table's history."),
         ("push", "tiffin.cli.fill:app", "Write a file of rows to the history and to the online store."),
         ("materialize", "tiffin.cli.fill:app", "Bring the online store up to date with the history."),
+        ("stream", "tiffin.cli.stream:app", "Messages of a broker, into the history and the online store."),
     ),
     "Read": (
         ("get-historical-features", "tiffin.cli.read:app", "Build a training set, correct at every row's time."),

@@ -20,13 +20,15 @@ from msgspec.structs import replace
 from tiffin import clock
 from tiffin.errors import Conflict, JobCancelled, StorageError, Unavailable
 from tiffin.jobs.ledger import JobLedger, Report
-from tiffin.jobs.record import JobRecord, JobStatus
+from tiffin.jobs.record import JobRecord, JobStatus, JobType
 from tiffin.jobs.task import Task, Work
 
 #: Seconds between two looks at the running jobs: progress is recorded and cancellation noticed this often.
 WATCH_EVERY: Final = 0.5
-#: Jobs that run at once; the others wait as STARTING. Each uses all cores by itself.
+#: Jobs that run at once; the others wait as STARTING. Each uses all cores by itself. Streams, which wait most of the
+#: time and do not end, are not counted.
 SLOTS: Final = 4
+_ENDLESS: Final = 1 << 30
 #: Seconds that an ending interpreter gives its jobs.
 EXIT_GRACE: Final = 5.0
 
@@ -44,6 +46,7 @@ class LocalLauncher:
         """Know of no threads: what a process begins with, and what is left of them after a fork."""
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(SLOTS)
+        self._streams = threading.BoundedSemaphore(_ENDLESS)
         self._running: dict[str, Task] = {}
         self._watcher: threading.Thread | None = None
         self._wake = threading.Event()
@@ -54,7 +57,7 @@ class LocalLauncher:
         ``adopt`` one that a controller has recorded: Conflict where it is another's by now, or must not start any more.
         """
         task = Task(record, work)
-        has_slot = self._slots.acquire(blocking=False)
+        has_slot = self._slots_of(record).acquire(blocking=False)
         if has_slot:  # one record less to write for the many jobs that are short
             task.status = JobStatus.IN_PROGRESS
         task.record = started_here(record, task.status)
@@ -62,7 +65,7 @@ class LocalLauncher:
             self._record(task.record, adopt=adopt)
         except BaseException:
             if has_slot:
-                self._slots.release()
+                self._slots_of(record).release()
             raise
         name = f"tiffin-job-{record.id}"
         thread = threading.Thread(target=self._run, args=(task,), kwargs={"has_slot": has_slot}, name=name, daemon=True)
@@ -96,6 +99,9 @@ class LocalLauncher:
         if watcher is not None and watcher is not threading.current_thread():
             watcher.join(max(0.1, deadline - time.monotonic()))
 
+    def _slots_of(self, record: JobRecord) -> threading.BoundedSemaphore:
+        return self._streams if record.type is JobType.STREAM_INGESTION else self._slots
+
     def _record(self, record: JobRecord, *, adopt: bool) -> None:
         if not adopt:
             self._store.add(record)
@@ -110,7 +116,7 @@ class LocalLauncher:
                 try:
                     task.run()
                 finally:
-                    self._slots.release()
+                    self._slots_of(task.record).release()
             self._store.finish(_report(task), task.outcome, _message(task))
         finally:
             with self._lock:
@@ -119,7 +125,7 @@ class LocalLauncher:
 
     def _take_slot(self, task: Task) -> bool:
         """Wait for a free slot; False if the job was cancelled before one was."""
-        while not self._slots.acquire(timeout=WATCH_EVERY / 2):
+        while not self._slots_of(task.record).acquire(timeout=WATCH_EVERY / 2):
             try:
                 task.control.check()
             except JobCancelled as error:

@@ -9,7 +9,7 @@ A partition is named ``topic/number``. An offset says where to read on: a commit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -72,4 +72,19 @@ class StreamSource(Protocol):
 
     def close(self) -> None:
         """Leave the group, after ``on_revoke`` of what is held. Safe to call twice; other calls are errors then."""
+        ...
+
+
+class Sink(Protocol):
+    """A topic that messages are put into."""
+
+    def send(self, messages: Iterable[tuple[bytes, bytes | None, Mapping[str, bytes | None]]]) -> None:
+        """Append messages of (key, value, headers); all are acknowledged when it returns.
+
+        The errors are those of :meth:`StreamSource.poll`; some of the messages may have been appended then.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what is held."""
         ...

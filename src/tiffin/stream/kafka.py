@@ -14,6 +14,7 @@ from tiffin.errors import MissingDependency
 from tiffin.stream.base import Partitions
 
 if TYPE_CHECKING:
+    from tiffin.stream.kafka_sink import KafkaSink
     from tiffin.stream.kafka_source import KafkaStream
 
 
@@ -30,3 +31,14 @@ def open_source(
             "confluent-kafka", extra="kafka", purpose=f"The stream of topic {source.topic!r}"
         ) from error
     return KafkaStream(source, group, options, on_assign, on_revoke)
+
+
+def open_sink(source: KafkaSource, *, topic: str, options: Mapping[str, str]) -> KafkaSink:
+    """A topic of the brokers of a source, for messages that go elsewhere from there."""
+    try:
+        from tiffin.stream.kafka_sink import KafkaSink
+    except ImportError as error:
+        if not (error.name or "").startswith("confluent_kafka"):
+            raise
+        raise MissingDependency("confluent-kafka", extra="kafka", purpose=f"The topic {topic!r}") from error
+    return KafkaSink(source, topic, options)

@@ -77,6 +77,22 @@ def properties(source: KafkaSource, group: str, options: Mapping[str, str]) -> d
     }
 
 
+def producing(source: KafkaSource, options: Mapping[str, str]) -> dict[str, Any]:
+    """The properties of a producer that writes to the brokers of a source."""
+    chosen = {name: options[option] for option, name in PROPERTIES.items() if options.get(option)}
+    return {
+        "client.id": "tiffin",
+        "log_level": 0,  # of properties that are of consumers alone, too
+        "reconnect.backoff.max.ms": 1_000,
+        "linger.ms": 5,
+        **chosen,
+        **_further(options.get("kafka_options", "")),
+        "bootstrap.servers": source.bootstrap_servers,
+        "enable.idempotence": True,
+        "allow.auto.create.topics": False,
+    }
+
+
 def without_secrets(text: str, found: Mapping[str, Any]) -> str:
     """A text of the client without the values of secret properties."""
     for name, value in found.items():
