@@ -23,6 +23,7 @@ import msgspec
 from deltalake import DeltaTable
 
 from tiffin.offline.delta import LOG, delta_errors
+from tiffin.offline.entries import entry_of
 from tiffin.offline.location import filesystem, is_remote
 
 #: The folder below a table's own; its name hides it from readers of bare folders.
@@ -212,8 +213,7 @@ def _sweep_one(uri: str, table: DeltaTable, folder: Path) -> bool:
 
 def _is_orphan(uri: str, table: DeltaTable, token: str, version: int) -> bool | None:
     """Whether a batch was never committed; None where the log no longer tells."""
-    with delta_errors(uri):
-        history = [entry for entry in table.history() if entry["version"] > version]
-    if any(entry.get(TOKEN) == token for entry in history):
+    told = [entry_of(uri, number) for number in range(version + 1, table.version() + 1)]
+    if any(entry is not None and entry.get(TOKEN) == token for entry in told):
         return False
-    return True if len(history) == table.version() - version else None
+    return True if None not in told else None

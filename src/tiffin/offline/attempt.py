@@ -12,6 +12,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from tiffin import clock
 from tiffin.offline.area import TOKEN, Area, Part
 from tiffin.offline.delta import delta_errors
+from tiffin.offline.entries import entry_of
 
 #: The key of the metadata of a commit that puts files in the place of others, with what it was for.
 REWRITE: Final = "tiffin.rewrite"
@@ -60,5 +61,5 @@ def _landed(uri: str, table: DeltaTable, token: str, base: int) -> int | None:
     """The version above ``base`` that holds a batch after all, or None."""
     with delta_errors(uri):
         table.update_incremental()
-        newer = table.history(max(table.version() - base, 1))
-    return next((int(entry["version"]) for entry in newer if entry.get(TOKEN) == token), None)
+    newer = (entry_of(uri, version) for version in range(base + 1, table.version() + 1))
+    return next((int(entry["version"]) for entry in newer if entry is not None and entry.get(TOKEN) == token), None)

@@ -26,6 +26,7 @@ from tiffin.offline.area import TOKEN, Area, Part, sweep
 from tiffin.offline.attempt import add_action, attempt
 from tiffin.offline.brought import INGESTED_AT, ROWS, brought
 from tiffin.offline.delta import delta_errors, open_table
+from tiffin.offline.entries import entries
 from tiffin.offline.fence import FENCE, OPEN, fence_of
 from tiffin.offline.ledger import commits_after
 from tiffin.offline.parts import Batch, Shape, write_parts
@@ -151,7 +152,7 @@ def applied(uri: str, key: str, digest: int, table: DeltaTable | None) -> Append
                 field="idempotency_key",
                 hint="Use a new key for new content.",
             )
-        entry = next((entry for entry in table.history() if entry.get(KEY) == _app(key)), {})
+        entry = next((entry for entry in entries(uri, table.version()) if entry.get(KEY) == _app(key)), {})
     version = int(entry.get("version", table.version()))
     folders = _folders_of(uri, table, version, str(entry.get(TOKEN, "unknown")))
     return Appended(version, int(entry.get(ROWS, 0)), int(entry.get(INGESTED_AT, 0)), folders, already=True)

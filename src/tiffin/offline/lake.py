@@ -6,7 +6,7 @@ named by absolute paths, or URIs on buckets, and carry what prunes them.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -20,6 +20,7 @@ from tiffin.errors import NotFound, Unsupported
 from tiffin.offline.base import Position
 from tiffin.offline.brought import ROWS, Brought, brought, with_rows
 from tiffin.offline.delta import check_process, delta_errors, open_table
+from tiffin.offline.entries import entries
 from tiffin.offline.floor import floor_of
 from tiffin.offline.ledger import commits_after
 from tiffin.offline.location import is_glob, is_remote, list_parquet, normalise
@@ -219,9 +220,8 @@ def commits_since(source: FileSource, since: Position | None) -> int:
         return 0
     follows = since is not None and since.identity == identity(newer.uri, table)
     seen = since.version if since is not None and follows else -1
-    with delta_errors(newer.uri):
-        history = table.history(newer.version - seen)
-    return max(1, len([entry for entry in history if entry["version"] > seen and with_rows(entry)]))
+    told = commits_after(newer.uri, table, seen).entries
+    return max(1, len([entry for entry in told if with_rows(entry)]))
 
 
 def log_files(uri: str, table: DeltaTable, event_column: str) -> tuple[LakeFile, ...]:
@@ -273,12 +273,11 @@ def identity(uri: str, table: DeltaTable) -> str:
 
 def _version_known_at(uri: str, table: DeltaTable, instant: int) -> int:
     """The greatest version not above the open one that was committed at or before an instant, or -1."""
-    with delta_errors(uri):
-        history = table.history()
-    known = [entry["version"] for entry in history if committed_at(entry) <= instant]
-    if known:
-        return int(max(known))
-    oldest = min((entry["version"] for entry in history), default=0)
+    oldest = table.version() + 1
+    for entry in entries(uri, table.version()):
+        oldest = int(entry["version"])
+        if committed_at(entry) <= instant:
+            return oldest
     if oldest > 0:
         raise Unsupported(
             f"The log of {uri!r} begins at version {oldest}, so what was known before that cannot be told.",
@@ -288,7 +287,7 @@ def _version_known_at(uri: str, table: DeltaTable, instant: int) -> int:
     return -1
 
 
-def committed_at(entry: dict[str, Any]) -> int:
+def committed_at(entry: Mapping[str, Any]) -> int:
     """When a commit of a table's history was made, in UTC microseconds; for others' commits to the millisecond."""
     stamp = entry.get(COMMITTED_AT)
     return int(stamp) if stamp is not None else int(entry.get("timestamp", 0)) * 1_000

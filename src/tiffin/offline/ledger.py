@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from deltalake import DeltaTable
 
-from tiffin.offline.delta import delta_errors
+from tiffin.offline.entries import entry_of
 
 
 class Commits(NamedTuple):
@@ -22,9 +22,6 @@ class Commits(NamedTuple):
 def commits_after(uri: str, table: DeltaTable, version: int) -> Commits:
     """The commits of an open table above a version, as far as its log tells."""
     newest = table.version()
-    if newest <= version:
-        return Commits([], complete=True)
-    with delta_errors(uri):
-        history = table.history(newest - version)
-    entries = sorted((entry for entry in history if entry["version"] > version), key=lambda entry: entry["version"])
-    return Commits(entries, complete=len(entries) == newest - version)
+    found = [entry_of(uri, number) for number in range(version + 1, newest + 1)]
+    told = [entry for entry in found if entry is not None]
+    return Commits(told, complete=len(told) == len(found))

@@ -13,6 +13,8 @@ import polars as pl
 from deltalake import DeltaTable
 
 from tiffin.definitions.schema import INGESTED_AT_COLUMN
+from tiffin.offline.entries import entry_of
+from tiffin.offline.location import normalise
 
 #: The key of a commit's metadata that holds the greatest instant of ingestion up to it, in UTC microseconds.
 LAST: Final = "tiffin.last_ingested_at"
@@ -20,9 +22,13 @@ LAST: Final = "tiffin.last_ingested_at"
 
 def last_stamp(table: DeltaTable, entry: Mapping[str, Any] | None = None) -> int:
     """The greatest instant of ingestion in an open table, 0 for none; ``entry`` is its last commit, if known."""
-    last = entry if entry is not None else next(iter(table.history(1)), {})
-    said = last.get(LAST)
+    said = (last_entry(table) if entry is None else entry).get(LAST)
     return max(stamps_of(table), default=0) if said is None else int(said)
+
+
+def last_entry(table: DeltaTable) -> Mapping[str, Any]:
+    """What the commit says of itself that made the version a table is open at; nothing where its entry is gone."""
+    return entry_of(normalise(table.table_uri), table.version()) or {}
 
 
 def stamps_of(table: DeltaTable) -> list[int]:

@@ -19,7 +19,7 @@ from tiffin.offline.lake import COMMITTED_AT, committed_at
 from tiffin.offline.layout import INSTANT, changed_type, delta_schema, fits, supertype, table_columns
 from tiffin.offline.location import is_remote, list_parquet
 from tiffin.offline.parts import Batch, Shape
-from tiffin.offline.stamps import LAST, last_stamp
+from tiffin.offline.stamps import LAST, last_entry, last_stamp
 
 #: Logs are kept, so that what was known at an instant can be told for ever.
 TABLE_PROPERTIES: Final = {
@@ -88,7 +88,7 @@ def shape_of(table: DeltaTable, batch: Batch) -> Shape:
 
 def stamped(table: DeltaTable | None, **metadata: str | int) -> CommitProperties:
     """The properties of one commit attempt, made now and later than the commit before it."""
-    before = next(iter(table.history(1)), {}) if table is not None else {}
+    before = {} if table is None else last_entry(table)
     committed = max(clock.now(), committed_at(before) + 1) if before else clock.now()
     last = 0 if table is None else last_stamp(table, before)
     return CommitProperties(

@@ -21,7 +21,8 @@ from tiffin.control import UNWATCHED, Control
 from tiffin.errors import InvalidArgument, NotFound
 from tiffin.offline.area import intents, remove, sweep
 from tiffin.offline.brought import Brought, brought
-from tiffin.offline.delta import delta_errors, open_table
+from tiffin.offline.delta import open_table
+from tiffin.offline.entries import entries
 from tiffin.offline.floor import Floor, raise_floor
 from tiffin.offline.lake import committed_at, identity
 from tiffin.offline.ledger import commits_after
@@ -110,10 +111,12 @@ class _Needed(NamedTuple):
 
 def _whole_from(uri: str, table: DeltaTable, instant: int) -> int:
     """The version that the table was at then: what later readers opened is that one or a newer one."""
-    with delta_errors(uri):
-        history = table.history()
-    before = [int(entry["version"]) for entry in history if committed_at(entry) <= instant]
-    return max(before, default=min(int(entry["version"]) for entry in history))
+    version = table.version()
+    for entry in entries(uri, version):
+        version = int(entry["version"])
+        if committed_at(entry) <= instant:
+            break
+    return version
 
 
 def _kept(uri: str, table: DeltaTable, versions: Collection[int]) -> set[str]:
