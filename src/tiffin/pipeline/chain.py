@@ -44,7 +44,7 @@ STEPS: Final = {
     ),
     "serve": _Step(("core_url", "serving_url"), {"model-uri": "evaluation", "url-file": "serving/url"}),
 }
-#: Lines of a failed step that its error repeats.
+#: Lines that the error of a step repeats, where it failed without a word of its own.
 _LAST: Final = 5
 
 
@@ -127,6 +127,14 @@ def _run_step(step: str, arguments: Sequence[str], tell: Callable[[str, str], No
             tell(step, lines[-1])
     if process.returncode:
         raise JobFailed(
-            f"The step {step} failed with exit code {process.returncode}: {' '.join(lines[-_LAST:])}",
+            f"The step {step} failed with exit code {process.returncode}: {_reason(step, lines)}",
             hint="What the steps before it made is kept.",
         )
+
+
+def _reason(step: str, lines: Sequence[str]) -> str:
+    """What a step said of its failure: one line where it knew the reason, else its last ones."""
+    own = f"tiffin.pipeline.{step}: "
+    if lines and lines[-1].startswith(own):
+        return lines[-1].removeprefix(own)
+    return " | ".join(lines[-_LAST:]) or "it said nothing."
