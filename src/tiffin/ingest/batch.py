@@ -126,7 +126,7 @@ def _store(
     )
     done = applied(uri, key, content, target)
     if done is None:
-        with setting_aside(folder, bad, uri, -1 if target is None else target.version()):
+        with setting_aside(folder, bad, uri, -1 if target is None else target.version(), keep=guard.letters):
             if not rows.rows:
                 return commit
             if bad.rows:

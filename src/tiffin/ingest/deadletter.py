@@ -11,7 +11,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
@@ -30,6 +30,9 @@ from tiffin.offline.location import filesystem, is_remote, normalise
 ABANDONED_AFTER_S: Final = 60.0
 ABANDONED_REMOTE_S: Final = 86_400.0
 
+Keep = Callable[[pl.DataFrame], pl.DataFrame]
+"""Which of some refused rows are kept."""
+
 _FILE_BYTES: Final = 64 << 20
 _NOTE: Final = "_unfinished.json"
 
@@ -42,22 +45,27 @@ class Note(msgspec.Struct, frozen=True):
     since: float
 
 
+def _all(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame
+
+
 def folder_of(root: str, *, project: str, table: str, batch: str) -> str:
     """Where the dead letters of a batch go: ``<root>/<project>/<table>/<batch>``."""
     return f"{normalise(root)}/{project}/{table}/{batch}"
 
 
 @contextmanager
-def setting_aside(folder: str, spool: Spool, uri: str, version: int) -> Iterator[None]:
+def setting_aside(folder: str, spool: Spool, uri: str, version: int, *, keep: Keep = _all) -> Iterator[None]:
     """Around the commit of a batch to ``uri`` above ``version``: its refused rows lie in ``folder`` before it begins.
 
-    They go again where it fails. Nothing is done where no row was refused.
+    They go again where it fails. Nothing is done where no row was refused. ``keep`` leaves out those that must not be
+    kept even there.
     """
     if not spool.rows:
         yield
         return
     with _noted(folder, Note(uri, version, time.time())):
-        write_dead_letters(folder, spool)
+        write_dead_letters(folder, spool, keep=keep)
         stored = False
         try:
             yield
@@ -157,14 +165,15 @@ def _decide(folder: str, note: Note, grace: float) -> bool:
     return True
 
 
-def write_dead_letters(folder: str, spool: Spool) -> None:
+def write_dead_letters(folder: str, spool: Spool, *, keep: Keep = _all) -> None:
     """Write refused rows as ``part-N.parquet``, those of one schema together.
 
     Equal names are overwritten, so that a batch that is tried again leaves its dead letters once. StorageError where
     the location cannot be written.
     """
     with refused(folder):
-        for number, frame in enumerate(joined(spool.as_added(), at_most_bytes=_FILE_BYTES)):
+        frames = (kept for frame in spool.as_added() if not (kept := keep(frame)).is_empty())
+        for number, frame in enumerate(joined(frames, at_most_bytes=_FILE_BYTES)):
             write_file(frame, f"{folder}/part-{number}.parquet")
 
 

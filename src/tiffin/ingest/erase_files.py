@@ -20,7 +20,7 @@ import polars as pl
 from tiffin.errors import StorageError
 from tiffin.ingest.deadletter import folder_of
 from tiffin.ingest.erase import Done, Subject, Work
-from tiffin.offline.expunge import loosely
+from tiffin.offline.columns import loosely
 from tiffin.offline.location import filesystem, is_remote, list_files, normalise
 
 #: A scratch file of a living process may be in use until it is this old.

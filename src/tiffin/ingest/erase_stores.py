@@ -6,11 +6,20 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
+from msgspec.structs import replace
+
 from tiffin.definitions.schema import Column, TableSchema
+from tiffin.definitions.source import FileSource
 from tiffin.errors import Unsupported
 from tiffin.ingest import marks
 from tiffin.ingest.erase import Done, Subject, Work
+from tiffin.offline.base import Position
+from tiffin.offline.brought import with_rows
+from tiffin.offline.delta import open_table
 from tiffin.offline.expunge import expunge
+from tiffin.offline.lake import identity
+from tiffin.offline.ledger import commits_after
+from tiffin.offline.location import is_glob, normalise
 from tiffin.online.base import Marks, OnlineStore, Purgeable, Scannable, TableId
 from tiffin.online.codec import key_signature
 from tiffin.online.layout import OFFSET_BYTES
@@ -79,6 +88,8 @@ class OnlinePlace:
             else:
                 rows += store.delete(self._id, keys)
         self.deleted += rows
+        if not work.dry_run and isinstance(store, Marks):
+            _pass_over(store, self._table)
         return Done(rows)
 
     def _found(self, store: Scannable, subject: Subject) -> Iterator[bytes]:
@@ -91,6 +102,29 @@ class OnlinePlace:
         start = len(key_signature((subject.column,)))
         columns = self._keys.get(key[:start])
         return columns is not None and subject.has(_part(key, start, columns, subject.column.name))
+
+
+def _pass_over(store: OnlineStore, table: TableSchema) -> None:
+    """Move the mark over commits without new rows, such as the erasure's own: nobody need look at them."""
+    source = table.source
+    if not isinstance(source, FileSource):
+        return
+    uri = normalise(source.file_url)
+    opened = None if is_glob(uri) else open_table(uri)
+    if opened is None:
+        return
+    now = Position(identity(uri, opened), opened.version())
+
+    def passed(seen: Position | None) -> Position | None:
+        if seen is None or seen.identity != now.identity:
+            return seen
+        commits = commits_after(uri, opened, seen.version)
+        return now if commits.complete and not any(map(with_rows, commits.entries)) else seen
+
+    def change(mark: marks.Mark) -> marks.Mark:
+        return replace(mark, position=passed(mark.position), looked=passed(mark.looked))
+
+    marks.update(store, table, change)
 
 
 def _part(key: bytes, place: int, columns: Sequence[Column], entity: str) -> bytes:

@@ -17,7 +17,7 @@ from typing import Final, Protocol
 import polars as pl
 
 from tiffin.definitions.schema import Column, TableSchema
-from tiffin.offline.columns import key_readings
+from tiffin.offline.columns import key_readings, loosely
 from tiffin.online.codec import encode_keys
 from tiffin.registry.erasures import Told, Tombstones
 
@@ -101,6 +101,15 @@ class Guard:
                 frame = frame.filter(~gone)
             if frame.height:
                 yield frame
+
+    def letters(self, refused: pl.DataFrame) -> pl.DataFrame:
+        """Refused rows, as they were given, but for those in which an erased key can be read."""
+        for column, digests in self._wanted:
+            for name in {column.name, column.expression} & set(refused.columns):
+                keys = loosely(refused[name], column.dtype).alias(column.name).to_frame()
+                gone = matching(column, self._table.project, self._known.salt, digests, keys)
+                refused = refused if gone is None else refused.filter(~gone)
+        return refused
 
     def gone(self, keys: pl.DataFrame) -> pl.Series | None:
         """Which rows of canonical keys were erased; None where none was."""

@@ -19,6 +19,7 @@ from tiffin.control import UNWATCHED, Control
 from tiffin.definitions.schema import INGESTED_AT_COLUMN, ROW_COLUMN, TableSchema
 from tiffin.ingest.batch import OnInvalid, check_options
 from tiffin.ingest.deadletter import folder_of, write_dead_letters
+from tiffin.ingest.erased import Guard
 from tiffin.ingest.input import frames_of
 from tiffin.ingest.materialize import Route, write_frames
 from tiffin.ingest.sift import sifted
@@ -51,7 +52,7 @@ def push_online(
         folder = ""
         if rows.bad.rows:
             folder = folder_of(dead_letters, project=table.project, table=table.name, batch=uuid.uuid4().hex)
-            write_dead_letters(folder, rows.bad)
+            write_dead_letters(folder, rows.bad, keep=Guard(table, route.erased).letters)
             metrics.dead_lettered(table, rows.bad.rows)
         identity = route.engine.position(table).identity
         ready = ranked(table, rows.frames(), now)

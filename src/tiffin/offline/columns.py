@@ -162,3 +162,22 @@ def _deleted(table: TableSchema, types: Types) -> Reading:
 def lossy(rows: Iterable[Reading]) -> Iterator[Reading]:
     """The readings that may fail on a value."""
     return (row for row in rows if row.how.failed is not None)
+
+
+def loosely(values: pl.Series, dtype: ValueType) -> pl.Series:
+    """Keys as somebody wrote them, in the registered type; null where they are none of it."""
+    if dtype is ValueType.BYTES:
+        return values.cast(pl.Binary, strict=False)
+    texts = values.cast(pl.String, strict=False).str.strip_chars()
+    if dtype is ValueType.STRING:
+        return texts
+    if dtype is ValueType.UNIX_TIMESTAMP:
+        return (
+            values.cast(INSTANT, strict=False)
+            if values.dtype.is_temporal()
+            else texts.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
+        )
+    if dtype is ValueType.BOOL:
+        return texts.str.to_lowercase().replace_strict({"true": True, "false": False}, default=None)
+    # A float that is a whole number is one: pandas writes integers so beside a null.
+    return texts.str.replace(r"\.0+$", "").cast(polars_type(dtype), strict=False)

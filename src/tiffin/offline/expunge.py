@@ -23,12 +23,11 @@ from tiffin.definitions.schema import TableSchema
 from tiffin.definitions.source import FileSource
 from tiffin.errors import Unsupported
 from tiffin.offline.area import remove
-from tiffin.offline.columns import key_readings
+from tiffin.offline.columns import key_readings, loosely
 from tiffin.offline.delta import delta_errors, open_table
 from tiffin.offline.fence import set_fence
 from tiffin.offline.footers import storage_errors
 from tiffin.offline.lake import LakeFile, log_files, snapshot
-from tiffin.offline.layout import INSTANT
 from tiffin.offline.location import is_glob, is_remote, list_parquet, normalise
 from tiffin.offline.mapping import columns_read
 from tiffin.offline.parts import Batch
@@ -36,7 +35,7 @@ from tiffin.offline.rewrite import LiveFile, rewrite, rows_of
 from tiffin.offline.runs import Listing
 from tiffin.offline.scrub import scrub
 from tiffin.offline.target import prepare
-from tiffin.types import ValueType, polars_type
+from tiffin.types import ValueType
 
 #: A file that no commit names may be one that another program is about to commit, until it is this old.
 ORPHANED_AFTER_S: Final = 3600.0
@@ -50,25 +49,6 @@ class Expunged(NamedTuple):
 
     rows: int = 0
     left: tuple[str, ...] = ()
-
-
-def loosely(values: pl.Series, dtype: ValueType) -> pl.Series:
-    """Keys as somebody wrote them, in the registered type; null where they are none of it."""
-    if dtype is ValueType.BYTES:
-        return values.cast(pl.Binary, strict=False)
-    texts = values.cast(pl.String, strict=False).str.strip_chars()
-    if dtype is ValueType.STRING:
-        return texts
-    if dtype is ValueType.UNIX_TIMESTAMP:
-        return (
-            values.cast(INSTANT, strict=False)
-            if values.dtype.is_temporal()
-            else texts.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
-        )
-    if dtype is ValueType.BOOL:
-        return texts.str.to_lowercase().replace_strict({"true": True, "false": False}, default=None)
-    # A float that is a whole number is one: pandas writes integers so beside a null.
-    return texts.str.replace(r"\.0+$", "").cast(polars_type(dtype), strict=False)
 
 
 class _Key:

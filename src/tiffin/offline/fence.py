@@ -17,7 +17,6 @@ from deltalake.exceptions import CommitFailedError
 
 from tiffin.errors import ConcurrentChange
 from tiffin.offline.brought import ROWS
-from tiffin.offline.brought import ROWS
 from tiffin.offline.delta import delta_errors
 from tiffin.offline.target import stamped
 
