@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Final
 from tiffin.config import PREFIX, Config
 from tiffin.definitions.feature_table import FeatureTable
 from tiffin.definitions.source import KafkaSource
-from tiffin.errors import InvalidArgument
+from tiffin.errors import InvalidArgument, TiffinError
+from tiffin.jobs.alone import Alone
 from tiffin.jobs.base import IngestionJob
 from tiffin.jobs.decide import Wanted
 from tiffin.jobs.record import JobType, new_record
 from tiffin.jobs.spec import JobSpec, hash_of
+from tiffin.registry.base import Key
 
 if TYPE_CHECKING:
-
     from tiffin.jobs.control import Controller
     from tiffin.jobs.task import Work
     from tiffin.registry.snapshot import Snapshot
@@ -28,10 +29,18 @@ _ADDRESSES: Final = ("core_url", "serving_url")
 def start(workspace: Workspace, spec: JobSpec) -> IngestionJob:
     """Start a job in this process; with an id, the one that a controller has recorded under it.
 
-    NotFound for tables that are not registered; Conflict where another process has the job already.
+    NotFound for tables that are not registered; Conflict where another process has the job already. A spec with a slot
+    stands by while another job has it.
     """
-    work = _work(workspace, spec)
     record = workspace.jobs.get(spec.id) if spec.id else new_record(spec.type, spec.project, spec.tables)
+    try:
+        work = _work(workspace, spec)
+    except TiffinError as error:
+        if spec.id:
+            workspace.jobs.fail(record, str(error))
+        raise
+    if spec.lease is not None:
+        work = Alone(work, workspace.jobs.leases, spec.lease)
     task = workspace.launcher.submit(record, work, adopt=bool(spec.id))
     return IngestionJob(task.record, workspace.jobs, task)
 
@@ -78,9 +87,8 @@ class Registered:
     def has_table(self, project: str, table: str) -> bool:
         """Whether a table may be materialised."""
         snapshot = self._workspace.snapshot()
-        if project not in snapshot.active_projects():
-            return False
-        return any(each.key.name == table and not each.deleted for each in snapshot.records("FeatureTable", project))
+        record = snapshot.record(Key(project, "FeatureTable", table))
+        return record is not None and not record.deleted and project in snapshot.active_projects()
 
 
 def stream_hash(snapshot: Snapshot, table: str, project: str) -> str:
@@ -97,7 +105,7 @@ def environment(config: Config) -> dict[str, str]:
     since this process may be one of them, which does not ask itself.
     """
     given = [option.name for option, _, origin in config.items() if origin in {"argument", "set"}]
-    values = {name: config.get(name) for name in {*given, *_ADDRESSES}} | {"home": str(config.home)}
+    values = {name: config.get(name) for name in {*given, *_ADDRESSES}}
     return {f"{PREFIX}{name.upper()}": value for name, value in sorted(values.items())}
 
 
