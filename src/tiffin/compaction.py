@@ -13,6 +13,7 @@ from tiffin.definitions.schema import TableSchema
 from tiffin.errors import FailedPrecondition, InvalidArgument, Unsupported
 from tiffin.ingest.batch import target_of
 from tiffin.ingest.upkeep import is_safe, lease_name
+from tiffin.offline.archive import archive
 from tiffin.offline.clean_up import clean_up
 from tiffin.offline.compact import compact as merge
 from tiffin.offline.delta import open_table
@@ -85,6 +86,7 @@ def _compact(workspace: Workspace, table: TableSchema, retention: float | None, 
         return msgspec.structs.replace(done, left=f"{uri} {plain}.")
     with workspace.around.alone(lease_name(table)):
         merged = merge(uri, table.event_column, target=workspace.config.getsize("compact_target") or 0, control=control)
+        archive(uri)
         done = msgspec.structs.replace(
             done,
             version=merged.version,

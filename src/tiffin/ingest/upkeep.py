@@ -21,6 +21,7 @@ from tiffin.control import Control
 from tiffin.definitions.schema import TableSchema
 from tiffin.errors import ConcurrentChange, Conflict, JobCancelled, TiffinError
 from tiffin.ingest.batch import target_of
+from tiffin.offline.archive import archive
 from tiffin.offline.compact import WAYSIDE_BYTES, compact
 from tiffin.offline.vacuum import vacuum
 
@@ -95,6 +96,7 @@ class Upkeep:
         try:
             with self._around.alone(lease_name(table)):
                 done = compact(uri, table.event_column, target=WAYSIDE_BYTES, fan=self._policy.fan, control=self._stop)
+                archive(uri)
                 if done.removed:
                     _log.info("%s: %d files became %d", table.label(), done.removed, done.added)
                     self._vacuum(uri)

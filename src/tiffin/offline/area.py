@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -163,18 +163,27 @@ def remove(uri: str, paths: Iterable[str]) -> None:
 
 def intents(uri: str) -> set[str]:
     """The files below a table that batches have put in place, or are about to, which no log has named yet."""
+    return {path for intent in _intents(uri) for path in intent.paths}
+
+
+def bases(uri: str) -> set[int]:
+    """The versions of the log that batches on their way go by."""
+    return {intent.version for intent in _intents(uri)}
+
+
+def _intents(uri: str) -> Iterator[Intent]:
     area = Path(uri) / AREA
     if is_remote(uri) or not area.is_dir():
-        return set()
-    paths: set[str] = set()
-    for intent in area.glob(f"*/{_INTENT}"):
+        return
+    for place in area.glob(f"*/{_INTENT}"):
         with suppress(FileNotFoundError, msgspec.DecodeError):  # just withdrawn, or nothing is in place yet
-            paths.update(msgspec.json.decode(intent.read_bytes(), type=Intent).paths)
-    return paths
+            yield msgspec.json.decode(place.read_bytes(), type=Intent)
 
 
-def sweep(uri: str, table: DeltaTable) -> int:
+def sweep(uri: str, table: DeltaTable, *, older_than: float | None = None) -> int:
     """Remove what killed ingestions left behind, once old enough; how many batches. Files in use are never touched.
+
+    ``older_than`` is in seconds, ABANDONED_AFTER_S if left out; a moment must be left to a batch for taking its lock.
 
     A batch is abandoned where nobody holds the lock on its intent; its files are orphans where every commit since
     its intent is still on record and none bears its token. On a bucket there is no lock, and ``vacuum`` is the way.
@@ -183,8 +192,9 @@ def sweep(uri: str, table: DeltaTable) -> int:
     if is_remote(uri) or not area.is_dir():
         return 0
     swept = 0
+    age = ABANDONED_AFTER_S if older_than is None else older_than
     for folder in area.iterdir():
-        if folder.is_dir() and time.time() - folder.stat().st_mtime >= ABANDONED_AFTER_S:
+        if folder.is_dir() and time.time() - folder.stat().st_mtime >= age:
             swept += _sweep_one(uri, table, folder)
     return swept
 

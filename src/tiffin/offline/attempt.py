@@ -12,7 +12,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from tiffin import clock
 from tiffin.offline.area import TOKEN, Area, Part
 from tiffin.offline.delta import delta_errors
-from tiffin.offline.entries import entry_of
+from tiffin.offline.entries import entry_of, has_entry
 
 #: The key of the metadata of a commit that puts files in the place of others, with what it was for.
 REWRITE: Final = "tiffin.rewrite"
@@ -32,6 +32,12 @@ def attempt(
     only the log can tell.
     """
     base = table.version()
+    if not has_entry(uri, base):
+        # The log has left this version so far behind that it was archived: nothing may be put in that place.
+        with delta_errors(uri):
+            table.update_incremental()
+        if table.version() > base:
+            return None
     area.stake()
     try:
         table.create_write_transaction(

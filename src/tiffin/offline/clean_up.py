@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Final
 
 from tiffin.errors import ConcurrentChange
+from tiffin.offline.archive import forget
 from tiffin.offline.delta import delta_errors, open_table
 from tiffin.offline.target import stamped
 
@@ -39,3 +40,4 @@ def clean_up(uri: str, retention_s: int) -> None:
     with delta_errors(uri):
         table.create_checkpoint()
         table.cleanup_metadata()
+    forget(uri, retention_s)

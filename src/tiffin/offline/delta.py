@@ -6,7 +6,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,8 @@ from tiffin.offline.location import is_remote
 
 #: The folder of the log, beside the data.
 LOG: Final = "_delta_log"
+#: The folder below a table's own to which old entries are moved (``archive.py``): a table in itself, without data.
+ARCHIVE: Final = "_tiffin_archive"
 #: What the kernel of delta-rs unescapes in a path that was unescaped before, however often it is escaped: it then reads
 #: another folder than the one that was written.
 _MISREAD: Final = re.compile(r"%[0-9A-Fa-f]{2}|\\")
@@ -119,14 +121,7 @@ def open_table(uri: str, version: int | None = None) -> DeltaTable | None:
                 raise NotFound(
                     f"{uri!r} has no version {version}; the newest is {newest}.", field="version", hint="Ask for that."
                 )
-            try:
-                table.load_as_version(version)
-            except DeltaError as error:
-                raise NotFound(
-                    f"Version {version} of {uri!r} cannot be read any more: {error}.",
-                    field="version",
-                    hint="Its log was cleaned up; ask for a newer one.",
-                ) from error
+            table = _at(uri, table, version)
     _check_readable(uri, table)
     return table
 
@@ -142,6 +137,22 @@ def _newest(uri: str, version: int | None) -> DeltaTable:
     elif version is None or version > table.version():
         table.update_incremental()
     return table if version is None or version == table.version() else DeltaTable(uri)
+
+
+def _at(uri: str, table: DeltaTable, version: int) -> DeltaTable:
+    """A table at an older version, which may be in the archive; its files lie below ``uri`` all the same."""
+    try:
+        table.load_as_version(version)
+    except DeltaError as error:
+        if not is_remote(uri) and (Path(uri) / ARCHIVE / LOG / f"{version:020}.json").exists():
+            with suppress(DeltaError):
+                return DeltaTable(f"{uri}/{ARCHIVE}", version=version)
+        raise NotFound(
+            f"Version {version} of {uri!r} cannot be read any more: {error}.",
+            field="version",
+            hint="Its log was cleaned up; ask for a newer one.",
+        ) from error
+    return table
 
 
 def _check_readable(uri: str, table: DeltaTable) -> None:

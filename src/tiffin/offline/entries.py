@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-from tiffin.offline.delta import LOG, delta_errors
+from tiffin.offline.delta import ARCHIVE, LOG, delta_errors
 from tiffin.offline.location import filesystem, is_remote
-
-#: The folder below a table's own to which old entries are moved: a table in itself, without data.
-ARCHIVE: Final = "_tiffin/archive"
 
 
 def entry_of(uri: str, version: int) -> dict[str, Any] | None:
@@ -31,6 +28,11 @@ def entry_of(uri: str, version: int) -> dict[str, Any] | None:
             if data is not None:
                 return {"operation": "", **_commit_info(data), "version": version}
     return None
+
+
+def has_entry(uri: str, version: int) -> bool:
+    """Whether the log itself still has the entry of a version; on buckets nothing is archived, so that it is True."""
+    return is_remote(uri) or (Path(uri) / LOG / f"{version:020}.json").exists()
 
 
 def entries(uri: str, newest: int) -> Iterator[dict[str, Any]]:
