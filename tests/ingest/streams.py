@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ import polars as pl
 
 from tests.ingest.lakes import stored
 from tests.ingest.routes import ID, KEY, SECOND, A
-from tiffin import FileSource, KafkaSource, ValueType, clock
+from tiffin import FileSource, KafkaSource, clock
 from tiffin.control import Control
 from tiffin.data_format import JsonFormat, ParquetFormat
-from tiffin.definitions.schema import Column, TableSchema
+from tiffin.definitions.schema import TableSchema
 from tiffin.errors import JobCancelled
 from tiffin.ingest.materialize import Route
 from tiffin.ingest.stream import Means, Pace, StreamIngestion
@@ -119,8 +119,8 @@ class Scene:
         return ends.items() <= self.broker.committed(GROUP).items()
 
     @contextmanager
-    def running(self, consumer: StreamIngestion | None = None) -> Iterator[Watched]:
-        """A consumer in a thread while the block lasts."""
+    def running(self, consumer: StreamIngestion | None = None, *, named: Any = None) -> Iterator[Watched]:
+        """A consumer in a thread while the block lasts; the thread is told to ``named``."""
         control = Watched()
         failed: list[BaseException] = []
 
@@ -131,6 +131,8 @@ class Scene:
                 failed.append(error)
 
         thread = threading.Thread(target=run)
+        if named is not None:
+            named.thread = thread
         thread.start()
         try:
             yield control
@@ -165,11 +167,3 @@ def with_end(consumer: StreamIngestion, control: Control) -> None:
         consumer.run(control)
     except JobCancelled:
         return
-
-
-def expected_online(rows: Mapping[int, list[int]]) -> dict[int, int]:
-    return {key: max(times) for key, times in rows.items()}
-
-
-KEYS = (KEY,)
-TEXT = Column("k", ValueType.STRING, "k")
