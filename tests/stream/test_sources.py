@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any
 
@@ -15,8 +16,16 @@ from tiffin.stream.memory import MemoryBroker
 from tiffin.stream.opening import open_stream
 from tiffin.testing.stream import StreamSuite
 
-#: A group that shares anew within seconds. The broker of tests mislays members that join twice within a second.
-QUICK = '{"heartbeat.interval.ms": 1000, "session.timeout.ms": 6000, "topic.metadata.refresh.interval.ms": 1000}'
+#: A group that shares anew within seconds. The broker of tests may mislay a member that joins again at once, and then
+#: finds it when its time for a poll is over.
+QUICK = json.dumps(
+    {
+        "heartbeat.interval.ms": 1000,
+        "session.timeout.ms": 6000,
+        "max.poll.interval.ms": 6000,
+        "topic.metadata.refresh.interval.ms": 1000,
+    }
+)
 
 
 class TestMemory(StreamSuite):
