@@ -22,12 +22,13 @@ from tiffin.definitions.format import DeltaFormat
 from tiffin.definitions.schema import TableSchema
 from tiffin.definitions.source import FileSource
 from tiffin.errors import Unsupported
-from tiffin.offline.area import remove
+from tiffin.offline.area import AREA, remove, sweep
 from tiffin.offline.columns import key_readings, loosely
 from tiffin.offline.delta import delta_errors, open_table
 from tiffin.offline.fence import set_fence
+from tiffin.offline.floor import Floor, raise_floor
 from tiffin.offline.footers import storage_errors
-from tiffin.offline.lake import LakeFile, log_files, snapshot
+from tiffin.offline.lake import LakeFile, identity, log_files, snapshot
 from tiffin.offline.location import is_glob, is_remote, list_parquet, normalise
 from tiffin.offline.mapping import columns_read
 from tiffin.offline.parts import Batch
@@ -39,6 +40,9 @@ from tiffin.types import ValueType
 
 #: A file that no commit names may be one that another program is about to commit, until it is this old.
 ORPHANED_AFTER_S: Final = 3600.0
+
+#: A batch whose lock nobody holds is abandoned after so many seconds.
+ABANDONED_AFTER_S: Final = 2.0
 
 Gone = Callable[[pl.Series], pl.Series | None]
 """Which of an entity's keys go, in their registered type; None where none does."""
@@ -113,6 +117,7 @@ def expunge(
     rows = _rewritten(uri, key, control)
     with delta_errors(uri):
         opened.update_incremental()
+    _sweep(uri, opened)
     left = _remove_old(uri, opened, key, pinned, control)
     scrub(uri, key.column.expression, key.has)
     return Expunged(rows, left)
@@ -160,6 +165,24 @@ def _rewritten(uri: str, key: _Key, control: Control) -> int:
     return sum(counts.values())
 
 
+def _sweep(uri: str, opened: DeltaTable) -> None:
+    """Remove what writers left that were killed; of one at work it goes with the commit that it will lose."""
+    area = Path(uri) / AREA
+    while True:
+        sweep(uri, opened, older_than=ABANDONED_AFTER_S)
+        folders = [] if is_remote(uri) or not area.is_dir() else [each for each in area.iterdir() if each.is_dir()]
+        if all(_age(each) >= ABANDONED_AFTER_S for each in folders):
+            return
+        time.sleep(0.1)
+
+
+def _age(folder: Path) -> float:
+    try:
+        return time.time() - folder.stat().st_mtime
+    except FileNotFoundError:
+        return ABANDONED_AFTER_S
+
+
 def _remove_old(uri: str, opened: DeltaTable, key: _Key, pinned: Collection[int], control: Control) -> tuple[str, ...]:
     """Remove files out of use that hold such rows; those that stay, with the reason."""
     with delta_errors(uri):
@@ -181,6 +204,8 @@ def _remove_old(uri: str, opened: DeltaTable, key: _Key, pinned: Collection[int]
         elif path not in removed and young:
             left.append(f"{place}: of no commit, and so young that one may be about to follow")
         else:
+            # Versions before this one are whole no more: what was known then is told from the rows that are left.
+            raise_floor(uri, Floor(identity(uri, opened), opened.version(), tuple(pinned)))
             remove(uri, [path])
     return tuple(left)
 

@@ -11,12 +11,13 @@ import io
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 
-from tiffin.offline.delta import LOG, delta_errors
+from tiffin.offline.delta import ARCHIVE, LOG, delta_errors
 from tiffin.offline.location import filesystem, is_remote
 
 _BOUNDS: Final = ("minValues", "maxValues")
@@ -28,19 +29,24 @@ Has = Callable[[Sequence[Any]], bool]
 def scrub(uri: str, column: str, has: Has) -> int:
     """Take the bounds of a raw column that are keys that went out of the log of a table; out of how many files."""
     with delta_errors(uri):
-        return sum(_scrubbed(uri, name, column, has) for name in _names(uri))
+        # In this order: an entry that is archived meanwhile is found there.
+        return sum(_scrubbed(uri, name, column, has) for log in (LOG, f"{ARCHIVE}/{LOG}") for name in _names(uri, log))
 
 
-def _names(uri: str) -> list[str]:
+def _names(uri: str, log: str) -> list[str]:
     if is_remote(uri):
-        return sorted(path.rpartition("/")[2] for path in filesystem(uri).ls(f"{uri}/{LOG}", detail=False))
-    return sorted(path.name for path in (Path(uri) / LOG).iterdir() if path.is_file())
+        found = filesystem(uri).ls(f"{uri}/{log}", detail=False) if log == LOG else []
+        return sorted(f"{log}/{path.rpartition('/')[2]}" for path in found)
+    folder = Path(uri) / log
+    return sorted(f"{log}/{path.name}" for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
 
 
 def _scrubbed(uri: str, name: str, column: str, has: Has) -> bool:
-    if name.endswith(".json"):
-        return _entry(uri, name, column, has)
-    return name.endswith(".parquet") and _checkpoint(uri, name, column, has)
+    with suppress(FileNotFoundError):  # archived under our hands
+        if name.endswith(".json"):
+            return _entry(uri, name, column, has)
+        return name.endswith(".parquet") and _checkpoint(uri, name, column, has)
+    return False
 
 
 def _entry(uri: str, name: str, column: str, has: Has) -> bool:
@@ -94,7 +100,7 @@ def _checkpoint(uri: str, name: str, column: str, has: Has) -> bool:
 
 
 def _read(uri: str, name: str) -> bytes:
-    place = f"{uri}/{LOG}/{name}"
+    place = f"{uri}/{name}"
     if is_remote(uri):
         content: bytes = filesystem(uri).cat_file(place)
         return content
@@ -103,13 +109,13 @@ def _read(uri: str, name: str) -> bytes:
 
 def _write(uri: str, name: str, content: bytes) -> None:
     """Put a file in place of the one of its name, at once."""
-    place = f"{uri}/{LOG}/{name}"
+    place = f"{uri}/{name}"
     if is_remote(uri):
         filesystem(uri).pipe_file(place, content)
         return
     path = Path(place)
     found = path.stat()
-    draft = path.with_name(f".{name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with draft.open("wb") as file:
             file.write(content)
