@@ -283,9 +283,12 @@ class Client:
 
         See :mod:`tiffin.recovery`. Nothing has to be stopped for it.
         """
+        from tiffin.erasure import resume
         from tiffin.recovery import repair
 
         projects = self.list_projects() if project is None else [project]
+        for each in projects:
+            resume(self._workspace, each)
         tables = [table for each in projects for table in self._tables(None, each)]
         return repair(self._workspace, tables)
 

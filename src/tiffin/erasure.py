@@ -16,7 +16,7 @@ from tiffin.definitions.feature_table import FeatureTable
 from tiffin.definitions.format import DeltaFormat
 from tiffin.definitions.schema import Column, TableSchema
 from tiffin.definitions.source import BigQuerySource, FileSource
-from tiffin.errors import NotFound, TiffinError, closest
+from tiffin.errors import NotFound, PermissionDenied, TiffinError, closest
 from tiffin.ingest.erase import ErasureReport, Place, Subject, counted, erase
 from tiffin.ingest.erase_files import FramePlace, LetterPlace
 from tiffin.ingest.erase_stores import HistoryPlace, OnlineFiles, OnlinePlace
@@ -66,9 +66,15 @@ def erase_keys(
 
 
 def resume(workspace: Workspace, project: str, *, control: Control = UNWATCHED) -> list[ErasureReport]:
-    """Take up the erasures of a project that were cut off, by their hashes: their keys are not known any more."""
+    """Take up the erasures of a project that were cut off, by their hashes: their keys are not known any more.
+
+    Who is no admin of the project leaves it to those who are.
+    """
     source = workspace.erased.source
-    open_ones = [each for each in source.find(project) if each.state == RUNNING]
+    try:
+        open_ones = [each for each in source.find(project) if each.state == RUNNING]
+    except PermissionDenied:
+        return []
     if not open_ones:
         return []
     snapshot = workspace.registry.snapshot(fresh=True)
