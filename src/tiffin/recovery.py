@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final
 
 from tiffin.commit import Commit
@@ -18,7 +20,7 @@ from tiffin.errors import Conflict, JobCancelled, TiffinError
 from tiffin.ingest import deadletter
 from tiffin.ingest.repair import finish_pushes, finish_runs, is_settled, sweep_history
 from tiffin.ingest.spool import sweep_scratch
-from tiffin.jobs.lease import holding
+from tiffin.jobs.lease import Lease, holding
 from tiffin.jobs.record import JobType
 
 if TYPE_CHECKING:
@@ -28,7 +30,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 #: Seconds that a lease on a table lasts; it is renewed as long as its holder lives.
-LEASE_SECONDS: Final = 30.0
+LEASE_SECONDS: Final = 10.0
+#: Seconds that a repair waits for the lease of somebody who may have been killed.
+PATIENCE_S: Final = 1.5 * LEASE_SECONDS
+_POLL_S: Final = 0.2
 
 
 def repair(workspace: Workspace, tables: Sequence[TableSchema], *, control: Control = UNWATCHED) -> list[Commit]:
@@ -76,22 +81,35 @@ def _tidy(workspace: Workspace, control: Control) -> list[Commit]:
 
 
 def _repair(workspace: Workspace, table: TableSchema, control: Control, *, idle: bool) -> list[Commit]:
-    name = f"repair/{table.project}/{table.name}"
-    try:
-        with holding(workspace.jobs.leases, name, seconds=LEASE_SECONDS):
-            swept = sweep_history(table)
-            if swept:
-                control.log(f"{table.label()}: the files of {swept} batches that were never committed are removed")
-            if not workspace.has_store:
-                control.log(f"{table.label()}: its online store is the online service's, which repairs it")
+    """Repair a table once nobody else does; one that somebody goes on repairing is left to them."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            with _alone(workspace, table):
+                return _finish(workspace, table, control, idle=idle)
+        except Conflict as error:
+            if time.monotonic() > deadline:
+                control.log(f"{table.label()}: {error.message}")
                 return []
-            finished = finish_pushes(workspace.route, table, control=control)
-            if idle:
-                finish_runs(workspace.route, table, control=control)
-            return finished
-    except Conflict as error:
-        control.log(f"{table.label()}: {error.message}")
+        control.check()
+        time.sleep(_POLL_S)
+
+
+def _alone(workspace: Workspace, table: TableSchema) -> AbstractContextManager[Lease]:
+    return holding(workspace.jobs.leases, f"repair/{table.project}/{table.name}", seconds=LEASE_SECONDS)
+
+
+def _finish(workspace: Workspace, table: TableSchema, control: Control, *, idle: bool) -> list[Commit]:
+    swept = sweep_history(table)
+    if swept:
+        control.log(f"{table.label()}: the files of {swept} batches that were never committed are removed")
+    if not workspace.has_store:
+        control.log(f"{table.label()}: its online store is the online service's, which repairs it")
         return []
+    finished = finish_pushes(workspace.route, table, control=control)
+    if idle:
+        finish_runs(workspace.route, table, control=control)
+    return finished
 
 
 class Recovery:
@@ -115,17 +133,18 @@ class Recovery:
                 self._seen.add(name)
             try:
                 self._finish(self._workspace.route, table)
+            except Conflict:  # somebody is at it, or was killed there: the next write asks again
+                with self._lock:
+                    self._seen.discard(name)
             except TiffinError as error:
                 _log.warning("%s: what a crash may have left was not looked at: %s", table.label(), error.message)
 
     def _finish(self, route: Route, table: TableSchema) -> None:
         if is_settled(route, table):
+            finish_pushes(route, table)  # which tells that the log was read up to here, and has nothing to write
             return
-        try:
-            with holding(self._workspace.jobs.leases, f"repair/{table.project}/{table.name}", seconds=LEASE_SECONDS):
-                finished = finish_pushes(route, table)
-        except Conflict:
-            return  # somebody is at it
+        with _alone(self._workspace, table):
+            finished = finish_pushes(route, table)
         if finished:
             versions = ", ".join(str(commit.version) for commit in finished)
             _log.info("%s: pushes that a crash had cut off are online now: versions %s", table.label(), versions)

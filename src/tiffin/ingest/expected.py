@@ -9,7 +9,6 @@ from tiffin.definitions.schema import EVENT_TS, INGESTED_AT, TableSchema
 from tiffin.ingest import marks
 from tiffin.ingest.materialize import Route
 from tiffin.ingest.repair import pushes_of, unsettled
-from tiffin.offline.brought import INGESTED_AT as STAMP
 from tiffin.online.base import Marks
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class Expected:
         self.mark = mark
         self.is_busy |= mark is not None and bool(mark.begun)
         found = unsettled(self._route, self._table) if isinstance(store, Marks) else None
-        self.on_their_way = frozenset(() if found is None else (int(entry[STAMP]) for entry in found[1]))
+        self.on_their_way = frozenset(() if found is None else found.stamps)
 
     @property
     def outdated(self) -> bool:

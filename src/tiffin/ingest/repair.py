@@ -9,7 +9,7 @@ more than was asked for, and never less.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tiffin import clock
 from tiffin.commit import Commit
@@ -20,10 +20,10 @@ from tiffin.ingest import marks
 from tiffin.ingest.materialize import Route, materialize, materialize_incremental, write_frames
 from tiffin.offline.area import sweep
 from tiffin.offline.base import Position, Window
-from tiffin.offline.brought import INGESTED_AT, ROWS
+from tiffin.offline.brought import INGESTED_AT, ROWS, with_rows
 from tiffin.offline.commit_log import PUSH
 from tiffin.offline.delta import open_table
-from tiffin.offline.ledger import Commits, commits_after
+from tiffin.offline.ledger import commits_after
 from tiffin.offline.location import is_glob, normalise
 from tiffin.online.base import Marks
 
@@ -39,19 +39,18 @@ def finish_pushes(route: Route, table: TableSchema, *, control: Control = UNWATC
     found = unsettled(route, table)
     if found is None:
         return []
-    position, pushes, complete = found
-    marked = isinstance(route.store, Marks) and marks.read(route.store, table) is not None
-    if marked and not complete:
+    position, mark = found.position, _mark(route, table)
+    if mark is not None and not found.complete:
         # What was committed in between is not on record any more, so it counts as meant for both.
-        known = _known(route, table, position.identity)
+        known = mark.arrived(position.identity)
         window = Window(end=clock.now() + 1, since=Position(position.identity, known.version))
         _write(route, table, window, position, control)
-    for start in range(0, len(pushes), _AT_ONCE):
-        stamps = tuple(int(entry[INGESTED_AT]) for entry in pushes[start : start + _AT_ONCE])
-        _write(route, table, Window(commits=stamps), position, control)
-    if marked or (pushes and isinstance(route.store, Marks)):
-        marks.settle(route.store, table, position.identity, (), up_to=position.version)
-    finished = [_commit(table, entry) for entry in pushes]
+    for start in range(0, len(found.pushes), _AT_ONCE):
+        _write(route, table, Window(commits=found.stamps[start : start + _AT_ONCE]), position, control)
+    if isinstance(route.store, Marks) and (mark is not None or found.pushes):
+        looked = position if _is_seen(mark, found) else None
+        marks.settle(route.store, table, position.identity, (), up_to=position.version, looked=looked)
+    finished = [_commit(table, entry) for entry in found.pushes]
     for commit in finished:
         control.log(f"{table.label()}: the {commit.rows} rows of version {commit.version} are online now")
     return finished
@@ -65,14 +64,29 @@ def is_settled(route: Route, table: TableSchema) -> bool:
     if not isinstance(route.store, Marks):
         return True
     found = unsettled(route, table)
-    return found is None or (not found[1] and found[2])
+    return found is None or (not found.pushes and found.complete)
 
 
-def unsettled(route: Route, table: TableSchema) -> tuple[Position, list[dict[str, Any]], bool] | None:
-    """Where the table's log is, the pushes up to there that did not reach the store, and whether that is all of them.
+class Unsettled(NamedTuple):
+    """What of a table's log the mark does not tell of: where the log is, and the commits since.
 
-    None where there is nothing to be looked at: no log, or nothing new in it.
+    ``pushes`` are those that did not reach the store, ``others`` those of rows that are no pushes, oldest first.
+    ``complete`` is whether the log still tells of all.
     """
+
+    position: Position
+    pushes: list[dict[str, Any]]
+    others: list[dict[str, Any]]
+    complete: bool
+
+    @property
+    def stamps(self) -> tuple[int, ...]:
+        """The instants of ingestion of the pushes, in UTC microseconds."""
+        return tuple(int(entry[INGESTED_AT]) for entry in self.pushes)
+
+
+def unsettled(route: Route, table: TableSchema) -> Unsettled | None:
+    """The pushes that did not reach the store; None where there is nothing to be looked at: no log, or nothing new."""
     uri = log_of(table)
     if uri is None:
         return None
@@ -81,12 +95,14 @@ def unsettled(route: Route, table: TableSchema) -> tuple[Position, list[dict[str
     log = open_table(uri)
     if log is None:
         return None
-    known = _known(route, table, position.identity)
+    mark = _mark(route, table)
+    known = marks.Settled(position.identity) if mark is None else mark.arrived(position.identity)
     if known.version >= position.version:
         return None
-    commits = _up_to(commits_after(uri, log, known.version), position.version)
-    pushes = [entry for entry in commits.entries if entry.get(PUSH) and not known.holds(int(entry["version"]))]
-    return position, pushes, commits.complete
+    commits = commits_after(uri, log, known.version)
+    entries = [entry for entry in commits.entries if entry["version"] <= position.version and with_rows(entry)]
+    pushes = [entry for entry in entries if entry.get(PUSH) and not known.holds(int(entry["version"]))]
+    return Unsettled(position, pushes, [entry for entry in entries if not entry.get(PUSH)], commits.complete)
 
 
 def pushes_of(table: TableSchema) -> list[int]:
@@ -98,13 +114,20 @@ def pushes_of(table: TableSchema) -> list[int]:
     return [int(entry[INGESTED_AT]) for entry in commits_after(uri, log, -1).entries if entry.get(PUSH)]
 
 
-def _up_to(commits: Commits, version: int) -> Commits:
-    return Commits([entry for entry in commits.entries if entry["version"] <= version], commits.complete)
+def _mark(route: Route, table: TableSchema) -> marks.Mark | None:
+    return marks.read(route.store, table) if isinstance(route.store, Marks) else None
 
 
-def _known(route: Route, table: TableSchema, identity: str) -> marks.Settled:
-    mark = marks.read(route.store, table) if isinstance(route.store, Marks) else None
-    return marks.Settled(identity) if mark is None else mark.arrived(identity)
+def _is_seen(mark: marks.Mark | None, found: Unsettled) -> bool:
+    """Whether, the pushes written, rows were taken from all commits up to the position."""
+    if mark is None or not found.complete:
+        return not found.others
+    looked = mark.looked
+    if looked is None or looked.identity != found.position.identity:
+        return False
+    return mark.arrived(looked.identity).version <= looked.version and all(
+        entry["version"] <= looked.version for entry in found.others
+    )
 
 
 def log_of(table: TableSchema) -> str | None:
