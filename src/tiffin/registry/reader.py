@@ -66,6 +66,8 @@ class RegistryReader:
         self._fallback = None if fallback is None else Snapshot(fallback)
         self._checked = float("-inf")
         self._confirmed = float("-inf")
+        # Seconds by which the source itself was behind when it last answered: a service may answer from what it holds.
+        self._behind = 0.0
         # The last change that was made here, and the last that the snapshot is known to hold.
         self._changed = self._seen = object()
 
@@ -93,7 +95,7 @@ class RegistryReader:
 
     @property
     def age(self) -> float:
-        """Seconds since the source last said that the snapshot is current; infinite where it never did."""
+        """Seconds since the database last confirmed that the snapshot is current; infinite where it never did."""
         return time.monotonic() - self._confirmed
 
     def get(self, kind: type[D], name: str, project: str | None = None, *, revision: int | None = None) -> D:
@@ -142,7 +144,7 @@ class RegistryReader:
             return held  # another thread asked while this one waited
         try:
             found = self._snapshot = self._refreshed(self._snapshot)
-            self._confirmed = now
+            self._confirmed = now - self._behind
         except Unavailable:
             if fresh or held is None:
                 raise

@@ -36,6 +36,8 @@ class RemoteSource:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        #: How many seconds ago the service's database confirmed what the service told last; infinite for never.
+        self.behind = 0.0
 
     def version(self) -> int:
         return self.seen()[0]
@@ -43,6 +45,8 @@ class RemoteSource:
     def seen(self) -> tuple[int, str]:
         """The version, and the name of the set of projects that are told."""
         answer = self.connection.get(f"{ROOT}/version")
+        age = answer.get("age", 0.0)
+        self.behind = float("inf") if age is None else float(age)
         return int(answer["version"]), str(answer["view"])
 
     def load(self, since: int = -1) -> Contents:
@@ -158,7 +162,9 @@ class RemoteRegistry(RegistryReader):
         yield from answer.content.decode().splitlines()
 
     def _refreshed(self, current: Snapshot | None) -> Snapshot:
-        if current is not None and self._remote.seen() == (current.version, self._view):
+        seen = self._remote.seen()
+        self._behind = self._remote.behind
+        if current is not None and seen == (current.version, self._view):
             return current
         answer = self._remote.changes(-1 if current is None else current.version, self._view)
         self._view = answer.view

@@ -7,6 +7,7 @@ the one it holds gets everything anew, so that neither a role it lost nor one it
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from typing import Annotated, Final
 
@@ -34,10 +35,14 @@ Held = Annotated[str, QueryParameter(max_length=64, description="The view that i
 
 
 class Version(msgspec.Struct):
-    """The registry's version, and the view of whoever asks."""
+    """The registry's version, and the view of whoever asks.
+
+    ``age`` is in seconds since the database confirmed that version, null where it never did to this process.
+    """
 
     version: int
     view: str
+    age: float | None = None
 
 
 class Reading(Controller):
@@ -49,7 +54,8 @@ class Reading(Controller):
     @answers("GET", "/version", Rule(Role.READER, "version", "handler"))
     def version(self, core: Here, caller: Caller) -> Version:
         """What a reader compares with what it holds."""
-        return Version(core.snapshot().version, view_of(caller))
+        version = core.snapshot().version
+        return Version(version, view_of(caller), None if math.isinf(core.age) else round(core.age, 3))
 
     @answers("GET", "/contents", Rule(Role.READER, "contents", "handler"))
     def contents(self, core: Here, caller: Caller, since: Since = _EVERYTHING, view: Held = "") -> Response[bytes]:

@@ -7,6 +7,7 @@ file, from which a service that starts while the registry is away takes it (sema
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +44,7 @@ class Definitions:
         self.snapshot: Snapshot | None = None
         #: The online store as it is now, None while it cannot be opened.
         self.store: OnlineStore | None = None
-        #: When the registry last said that the snapshot is current, in UTC microseconds; 0 for never.
+        #: When the registry's database last confirmed the snapshot, in UTC microseconds; 0 for never.
         self.confirmed = 0
 
     def start(self) -> None:
@@ -77,7 +78,9 @@ class Definitions:
 
     def _look_at_registry(self) -> None:
         found = self._workspace.registry.snapshot(fresh=True)
-        self.confirmed = clock.now()
+        age = self._workspace.registry.age
+        # A registry service that holds a state, but has not reached its database, confirms nothing.
+        self.confirmed = self.confirmed if math.isinf(age) else clock.now() - round(age * 1_000_000)
         if self.snapshot is not None and found.version == self.snapshot.version and found is self.snapshot:
             return
         self.snapshot = found
