@@ -136,6 +136,18 @@ def test_a_key_that_nobody_knows_is_guessed_or_refused_as_the_model_says(world: 
         strict.stop()
 
 
+def test_an_instance_may_say_for_which_instant_it_asks(world: World, server: Service) -> None:
+    (now,), (then,) = (
+        predict(server, [{"driver_id": 1001, **more}])["predictions"]
+        for more in ({}, {"event_timestamp": "2020-09-21T12:00:00Z"})
+    )
+    assert now == then  # of a table without a maximum age
+    answer = server.ask(
+        "POST", f"/v1/models/{NAME}:predict", {"instances": [{"driver_id": 1001, "event_timestamp": "soon"}]}
+    )
+    assert (answer.status, answer.json["field"]) == (422, "event_timestamp")
+
+
 @pytest.mark.parametrize(
     ("body", "word"),
     [

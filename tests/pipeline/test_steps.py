@@ -184,6 +184,10 @@ def test_a_target_may_be_a_column_of_the_entity_rows(world: Path) -> None:
         with pytest.raises(InvalidArgument, match="no feature is left"):
             retrieve.retrieve(client, FEATURES[-1:], rows, TARGET)
         early = rows.with_columns(pl.col("event_timestamp") - pl.duration(days=100))
+        with pytest.raises(
+            InvalidData, match=r"No row has a value of driver_statistics:avg_daily_trips, .* nothing to"
+        ):
+            retrieve.retrieve(client, FEATURES, early.with_columns(late=pl.col("driver_id") % 2 == 0), "late")
         with pytest.raises(InvalidData, match="None of the 801 rows has a value"):
             retrieve.retrieve(client, FEATURES, early, TARGET)
 

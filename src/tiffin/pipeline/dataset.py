@@ -58,16 +58,20 @@ class Dataset(NamedTuple):
         files.write(files.join(folder, ABOUT_FILE), msgspec.json.format(msgspec.json.encode(self.about), indent=2))
 
     @staticmethod
-    def load(folder: str) -> Dataset:
-        """The dataset in a folder; NotFound where there is none, CorruptData where its files are no such."""
+    def load(folder: str, *, learned_only: bool = False) -> Dataset:
+        """The dataset in a folder; NotFound where there is none, CorruptData where its files are no such.
+
+        ``learned_only`` leaves out keys, instants and whatever else a model does not learn from.
+        """
         content = files.read(files.join(folder, ABOUT_FILE))
         try:
             about = msgspec.json.decode(content, type=About)
+            columns = [*about.columns, about.target] if learned_only else None
             training, validation = (
-                pl.read_parquet(io.BytesIO(files.read(files.join(folder, name))))
+                pl.read_parquet(io.BytesIO(files.read(files.join(folder, name))), columns=columns)
                 for name in (TRAINING_FILE, VALIDATION_FILE)
             )
-        except (msgspec.DecodeError, pl.exceptions.ComputeError) as error:
+        except (msgspec.DecodeError, pl.exceptions.ComputeError, pl.exceptions.ColumnNotFoundError) as error:
             raise CorruptData(
                 f"The dataset at {folder!r} cannot be read: {error}.", hint="Retrieve it again."
             ) from error

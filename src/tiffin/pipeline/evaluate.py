@@ -75,7 +75,7 @@ def parser() -> arguments.Parser:
 def step(given: argparse.Namespace) -> None:
     """Evaluate as the arguments say; everything is written before a gate can stop what follows."""
     gates = read_gates(given.gate)
-    found = evaluate(Dataset.load(given.input), Model.load(given.model), threshold=given.probability)
+    found = evaluate(Dataset.load(given.input, learned_only=True), Model.load(given.model), threshold=given.probability)
     missed = [reason for gate in gates if (reason := gate.missed(found.judged.metrics))]
     _write(given, found, missed, gates)
     for name, value in found.judged.metrics.items():

@@ -91,10 +91,12 @@ def fit(
     filled = np.where(np.isnan(rows), imputed, rows)
     deviation = filled.std(axis=0)
     scaler = Scaler(filled.mean(axis=0), np.where(deviation > 0, deviation, _STILL))
-    scaled = (filled - scaler.mean) / scaler.scale
-    judged = (np.where(np.isnan(validation[0]), imputed, validation[0]) - scaler.mean) / scaler.scale
+    judged = np.where(np.isnan(validation[0]), imputed, validation[0])
+    for side in (filled, judged):  # in place: these are the largest arrays here
+        side -= scaler.mean
+        side /= scaler.scale
     with _one_thread():
-        layers, epochs = _learn((scaled, labels), (judged, validation[1]), settings, watch)
+        layers, epochs = _learn((filled, labels), (judged, validation[1]), settings, watch)
     best = min(epochs, key=lambda each: each.validation_loss)
     return Fitted(imputed, scaler, layers, best, epochs)
 

@@ -85,6 +85,7 @@ def retrieve(
             field="target_name",
             hint="Are the entity rows' times after the first events of its table?",
         )
+    _check_filled(known, learned)
     return Dataset(about, *split_rows(known, split=split, size=size, seed=seed, keys=list(keys), event=EVENT))
 
 
@@ -133,6 +134,18 @@ def _check_types(client: Client, references: Sequence[FeatureRef]) -> None:
                 field="features",
                 hint="Leave it out, or register a feature that encodes it as a number.",
             )
+
+
+def _check_filled(frame: pl.DataFrame, learned: Sequence[FeatureRef]) -> None:
+    """Refuse features without a value in any row: a source that lies elsewhere would pass for one without rows."""
+    empty = [str(each) for each in learned if frame[each.column].null_count() == frame.height]
+    if empty:
+        raise InvalidData(
+            f"No row has a value of {', '.join(empty)}: there is nothing to learn from that.",
+            field="features",
+            hint="Are the sources of their tables filled, and where this machine looks for them (relative paths are "
+            "meant from the folder of the store)? Else leave these features out.",
+        )
 
 
 def _hash(frame: pl.DataFrame, columns: Sequence[str]) -> str:

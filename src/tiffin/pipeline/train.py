@@ -144,7 +144,7 @@ def step(given: argparse.Namespace) -> None:
         given.seed,
     )
     settings.check()
-    dataset = Dataset.load(given.input)
+    dataset = Dataset.load(given.input, learned_only=True)
     model, fitted = train(dataset, settings, name=given.name, classes=classes, missing=given.missing, watch=_tell)
     logs = _save_events(given.tensorboard_gcs_logs or files.join(given.output, "logs"), fitted, settings, model.card)
     artifacts.write_ui(given.ui_metadata, [artifacts.tensorboard(logs)])

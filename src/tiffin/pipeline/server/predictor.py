@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from tiffin.errors import InvalidArgument, InvalidData
-from tiffin.online.read import Status
+from tiffin.online.read import NOW_FIELD, Status
 from tiffin.online.response import OnlineResponse
 from tiffin.pipeline.model import Model
 
@@ -66,9 +66,10 @@ class Predictor:
     async def predict(self, instances: Sequence[Instance]) -> Predictions:
         """Predict for instances, in their order.
 
-        An instance is ``{"driver_id": 1001}``, whose features are read; or the features themselves, by name, absent
-        ones missing, or as a list in the model's order, null where there is none. InvalidArgument for one that is
-        neither, MissingFeatures where the model does not guess; errors of reading are handed on.
+        An instance is ``{"driver_id": 1001}``, whose features are read, as of now or of its ``event_timestamp``; or the
+        features themselves, by name, absent ones missing, or as a list in the model's order, null where there is none.
+        InvalidArgument for one that is neither, MissingFeatures where the model does not guess; errors of reading are
+        handed on.
         """
         kinds = [self._by_key(number, instance) for number, instance in enumerate(instances)]
         values = np.full((len(instances), len(self.model.card.features)), np.nan)
@@ -78,7 +79,7 @@ class Predictor:
         for number in asked:
             instance = instances[number]
             assert isinstance(instance, Mapping)
-            keys[number] = {name: instance[name] for name in self._keys}
+            keys[number] = {name: instance[name] for name in (*self._keys, NOW_FIELD) if name in instance}
         if asked:
             answer = await self._read([keys[number] for number in asked])
             _fill_read(answer, asked, values, statuses)
