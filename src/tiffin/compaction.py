@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from tiffin import clock
 from tiffin.control import UNWATCHED, Control
 from tiffin.definitions.schema import TableSchema
-from tiffin.errors import FailedPrecondition, InvalidArgument, Unsupported
+from tiffin.errors import Conflict, FailedPrecondition, InvalidArgument, Unsupported
 from tiffin.ingest.batch import target_of
 from tiffin.ingest.upkeep import is_safe, lease_name
 from tiffin.offline.archive import archive
@@ -23,7 +25,10 @@ from tiffin.offline.vacuum import vacuum as sweep
 if TYPE_CHECKING:
     from tiffin.workspace import Workspace
 
-_DAY_S = 86_400.0
+#: Seconds that a compaction waits for a writer that is at it.
+WAIT_S: Final = 30.0
+_LOOK_EVERY_S: Final = 0.2
+_DAY_S: Final = 86_400.0
 
 
 class Vacuum(msgspec.Struct, frozen=True):
@@ -84,7 +89,7 @@ def _compact(workspace: Workspace, table: TableSchema, retention: float | None, 
     if open_table(uri) is None:
         plain = "is a plain folder without a log, which its first ingestion adds" if list_parquet(uri) else "is empty"
         return msgspec.structs.replace(done, left=f"{uri} {plain}.")
-    with workspace.around.alone(lease_name(table)):
+    with _alone(workspace, table):
         merged = merge(uri, table.event_column, target=workspace.config.getsize("compact_target") or 0, control=control)
         archive(uri)
         done = msgspec.structs.replace(
@@ -106,6 +111,21 @@ def _compact(workspace: Workspace, table: TableSchema, retention: float | None, 
         if days:
             clean_up(uri, round(float(days) * _DAY_S))
     return msgspec.structs.replace(done, vacuumed=swept.removed, freed=swept.bytes)
+
+
+def _alone(workspace: Workspace, table: TableSchema) -> ExitStack:
+    """The right to merge a table's files, which a writer may have for a moment."""
+    until = time.monotonic() + WAIT_S
+    block = ExitStack()
+    while True:
+        try:
+            block.enter_context(workspace.around.alone(lease_name(table)))
+        except Conflict:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(_LOOK_EVERY_S)
+        else:
+            return block
 
 
 def _retention(workspace: Workspace, vacuum: Vacuum | None) -> float | None:
