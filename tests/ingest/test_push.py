@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from msgspec.structs import replace
 
-from tests.ingest.routes import SECOND, THEN, Breaking, Crashed, Ground, now_is, rows, table_in
-from tiffin import clock
+from tests.ingest.routes import ID, SECOND, THEN, A, B, Breaking, Crashed, Ground, now_is, rows, table_in
+from tiffin import ValueType, clock
 from tiffin.commit import Commit
+from tiffin.definitions.schema import Column
 from tiffin.errors import Conflict, InvalidData
 from tiffin.ingest import materialize as module
 from tiffin.ingest.materialize import commits_waiting, materialize_incremental
@@ -157,3 +158,17 @@ def test_a_folder_of_plain_files_may_be_pushed_to(ground: Ground) -> None:
     assert commits_waiting(ground.route, ground.table) == 0
     materialize_incremental(ground.route, ground.table)
     assert ground.read(1, 2) == [1, 2]
+
+
+@pytest.mark.parametrize("column", [A, Column("a", ValueType.INT64, "a + 0")], ids=["plain", "expression"])
+def test_rows_at_hand_and_rows_read_back_are_the_same_bytes(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, column: Column
+) -> None:
+    ground.table = table_in(ground.folder, features=(column, B))
+    frame = rows((1, THEN, 1), (2, THEN, None), (1, THEN, 3), (3, THEN + 1, 4), b=[0.1, float("nan"), -0.0, None])
+    commit = pushed(ground, frame, idempotency_key="x")
+    at_hand = dict(ground.store.scan(ID))
+    ground.store.drop(ID)
+    assert pushed(ground, frame, idempotency_key="x").version == commit.version
+    assert dict(ground.store.scan(ID)) == at_hand
+    assert len(at_hand) == 3

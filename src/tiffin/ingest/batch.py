@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import polars as pl
 from deltalake import DeltaTable
 
 from tiffin.commit import Commit
@@ -29,6 +31,8 @@ from tiffin.offline.location import is_glob, is_remote, normalise
 from tiffin.offline.parts import Batch
 from tiffin.offline.target import partition_names
 
+Deliver = Callable[[Commit, Iterator[pl.DataFrame]], None]
+"""What takes a commit that was just made, and its rows in stored columns, in the order in which they lie there."""
 _ON_INVALID: Final = ("reject", "quarantine")
 
 
@@ -41,7 +45,7 @@ def ingest(
     dead_letters: str,
     staging: str,
     latest: int | None = None,
-    for_online: bool = False,
+    deliver: Deliver | None = None,
     erased: ErasedKeys = NOBODY,
     metrics: IngestionMetrics = UNMEASURED,
     held: dict[str, DeltaTable] | None = None,
@@ -54,9 +58,9 @@ def ingest(
     columns are dropped. With ``on_invalid="quarantine"`` invalid rows go below ``dead_letters`` with their reason and
     the rest proceeds; else InvalidData carries the first of them and nothing is stored. A batch without a valid row
     makes no commit. An ``idempotency_key`` is unique in the table: the same content under it is stored once, other
-    content is a Conflict. Rows with an event time after ``latest`` (UTC microseconds) are invalid. ``for_online`` notes
-    in the commit that the caller is going to write its rows to the online store, so that recovery does where it is cut
-    off. ``held`` are tables that the caller has open, and does not use at the version they are at any more.
+    content is a Conflict. Rows with an event time after ``latest`` (UTC microseconds) are invalid. ``deliver`` is
+    going to write the rows of the commit to the online store, which the commit notes, so that recovery does where that
+    is cut off. ``held`` are tables that the caller has open, and does not use at the version they are at any more.
     """
     uri = target_of(table)
     check_options(idempotency_key, on_invalid)
@@ -65,13 +69,15 @@ def ingest(
     validator = Validator(table, keep=partition_names(uri, target), latest=latest)
     frames = frames_of(source, table)
     with sifted(validator, frames, on_invalid=on_invalid, staging=staging, metrics=metrics, control=control) as rows:
-        notes: dict[str, str | int] = {PUSH: 1} if for_online else {}
+        notes: dict[str, str | int] = {} if deliver is None else {PUSH: 1}
         guard = Guard(table, erased)
         commit = _store(uri, target, validator, rows, guard, idempotency_key or "", dead_letters, notes, control)
-    if not commit.already_applied:
-        metrics.written(table, commit.rows, store="offline")
-        metrics.dead_lettered(table, commit.rejected)
-        metrics.erased(table, commit.erased)
+        if not commit.already_applied:
+            metrics.written(table, commit.rows, store="offline")
+            metrics.dead_lettered(table, commit.rejected)
+            metrics.erased(table, commit.erased)
+        if deliver is not None and commit.version >= 0 and not commit.already_applied:
+            deliver(commit, guard.stored(rows.frames()))
     return commit
 
 
