@@ -9,6 +9,7 @@ from tiffin.definitions.schema import TableSchema
 from tiffin.errors import JobCancelled, TiffinError
 from tiffin.ingest.expiry import sweep_if_due
 from tiffin.ingest.materialize import Route, materialize, materialize_incremental
+from tiffin.ingest.vanished import settle
 from tiffin.jobs.record import Outcome
 from tiffin.online.base import WriteResult
 
@@ -53,9 +54,13 @@ def window(route: Route, tables: Sequence[TableSchema], start: int | None, end: 
 
 
 def incremental(route: Route, tables: Sequence[TableSchema]) -> Sync:
-    """What was committed since the last time; then rows that have expired leave the store, if it is time."""
-    return Sync(
-        tables,
-        lambda table, control: materialize_incremental(route, table, control=control),
-        lambda control: sweep_if_due(route.store, control),
-    )
+    """What was committed since the last time; then rows that have expired leave the store, if it is time.
+
+    Before it, online rows of files that are no longer there are settled.
+    """
+
+    def step(table: TableSchema, control: Control) -> WriteResult:
+        settle(route, table, control=control)
+        return materialize_incremental(route, table, control=control)
+
+    return Sync(tables, step, lambda control: sweep_if_due(route.store, control))
