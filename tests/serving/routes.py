@@ -106,6 +106,15 @@ CORE: Final[dict[tuple[str, str], Call]] = {
     ("POST", "/api/v1/leases/release"): Call(
         WRITER, "/api/v1/leases/release", {"name": "repair/rides/trips", "owner": "me"}
     ),
+    ("GET", "/api/v1/erasures"): Call(ADMIN, "/api/v1/erasures", query={"project": "rides"}),
+    ("GET", "/api/v1/erasures/keys"): Call(CALLER, "/api/v1/erasures/keys"),
+    ("POST", "/api/v1/projects/{project:str}/erasures/salt"): Call(ADMIN, "/api/v1/projects/rides/erasures/salt"),
+    ("POST", "/api/v1/projects/{project:str}/erasures"): Call(
+        ADMIN, "/api/v1/projects/rides/erasures", {"entity": "driver_id", "digests": ["0" * 32]}
+    ),
+    ("PUT", "/api/v1/projects/{project:str}/erasures/{erasure_id:str}"): Call(
+        ADMIN, "/api/v1/projects/rides/erasures/ab12", {"state": "DONE", "report": {}}
+    ),
     ("GET", "/api/v1/access"): Call(EVERY, "/api/v1/access"),
     ("GET", "/api/v1/tokens"): Call(ADMIN, "/api/v1/tokens"),
     ("POST", "/api/v1/tokens"): Call(ADMIN, "/api/v1/tokens", {"name": "new", "roles": {"rides": "reader"}}),
