@@ -129,15 +129,9 @@ def test_the_registry_service_runs_schedules_itself_where_it_is_told_to(tmp_path
 
 
 def test_what_should_run_is_what_is_registered(home: Path) -> None:
-    kafka = KafkaSource(
-        event_timestamp_column="event_timestamp",
-        bootstrap_servers="localhost:1",
-        message_format=JsonFormat(),
-        topic="trips",
-    )
-    kinesis = KinesisSource(
-        event_timestamp_column="event_timestamp", record_format=JsonFormat(), region="eu", stream_name="trips"
-    )
+    place = {"event_timestamp_column": "event_timestamp", "created_timestamp_column": "created"}
+    kafka = KafkaSource(**place, bootstrap_servers="localhost:1", message_format=JsonFormat(), topic="trips")
+    kinesis = KinesisSource(**place, record_format=JsonFormat(), region="eu", stream_name="trips")
     with Client({"home": str(home)}) as client:
         goal = runs.Registered(Workspace(client.config), None)
         entity = Entity("driver_id", value_type=ValueType.INT64)
