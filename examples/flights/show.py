@@ -31,6 +31,10 @@ class Page:
         """A paragraph; rich markup is read."""
         self._console.print(Padding(text, (0, 0, 0, 2), expand=False))
 
+    def log(self, line: str) -> None:
+        """A line of something that runs."""
+        self._console.print(Padding(line, (0, 0, 0, 4), expand=False), markup=False, style="dim")
+
     def code(self, text: str) -> None:
         """Text as it is."""
         self._console.print(Padding(text, (0, 0, 0, 4), expand=False), markup=False, style="cyan")

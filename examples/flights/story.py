@@ -1,4 +1,4 @@
-"""The story: define, apply, ingest, train without leaks, materialise, read, and a late row."""
+"""The story: define, apply, ingest, train without leaks, materialise, read, a late row, and a model that is served."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from time import perf_counter
 import polars as pl
 from rich.console import Console
 
-from examples.flights import data, features
+from examples.flights import data, features, model
 from examples.flights.audit import disagreements
 from examples.flights.show import Page, stopwatch
 from tiffin import Client
@@ -24,11 +24,12 @@ AUDITED = 300
 
 
 class Story:
-    """The demo in one folder. ``rows`` limits the flights that are judged, None takes all."""
+    """The demo in one folder, and its model in another. ``rows`` limits the flights that are judged, None takes all."""
 
-    def __init__(self, console: Console, folder: Path, *, rows: int | None = None) -> None:
+    def __init__(self, console: Console, folder: Path, results: Path, *, rows: int | None = None) -> None:
         self.page = Page(console)
         self.folder = folder
+        self.results = results
         self.rows = rows
         self.client = Client()
 
@@ -39,7 +40,10 @@ class Story:
         with stopwatch() as took:
             self.data = data.load()
         self.page.say(f"[dim]Raw tables read and features computed in {took.seconds:.1f} s, by Polars alone.[/dim]")
-        for step in (self.define, self.apply, self.ingest, self.train, self.materialise, self.read, self.late_row):
+        for step in (
+            *(self.define, self.apply, self.ingest, self.train, self.materialise, self.read, self.late_row),
+            *(self.pipeline, self.predict),
+        ):
             step()
         self.page.say("")
         self.page.say(f"All of it took {perf_counter() - begin:.1f} s.")
@@ -84,16 +88,7 @@ class Story:
     def train(self) -> None:
         """Step 4."""
         self.page.step("Training set: what was known about each flight at its scheduled departure")
-        flights = self.data.flights.head(self.rows) if self.rows else self.data.flights
-        asked = flights.select(
-            "carrier",
-            "flight",
-            "tailnum",
-            "origin",
-            "dest",
-            pl.col("departure").alias("event_timestamp"),
-            (pl.col("arr_delay") > data.LATE_MINUTES).alias("late"),
-        )
+        asked = self._flights(self.rows)
         with stopwatch() as took:
             training = self.client.get_historical_features(features.arrival_delay, asked).to_polars()
         if not training.select(asked.columns).equals(asked):
@@ -111,6 +106,19 @@ class Story:
         self.page.say(
             f"An audit that knows nothing of joins looked up {min(AUDITED, training.height)} flights one by one: every "
             f"value is that of the latest row at or before departure. ({took.seconds:.1f} s)"
+        )
+
+    def _flights(self, rows: int | None = None) -> pl.DataFrame:
+        """The first flights, or all: keys, scheduled departure, and whether they came late, if they came."""
+        flights = self.data.flights.head(rows) if rows else self.data.flights
+        return flights.select(
+            "carrier",
+            "flight",
+            "tailnum",
+            "origin",
+            "dest",
+            pl.col("departure").alias("event_timestamp"),
+            (pl.col("arr_delay") > data.LATE_MINUTES).alias("late"),
         )
 
     def _show_training(self, training: pl.DataFrame, asked: pl.DataFrame) -> None:
@@ -230,6 +238,16 @@ class Story:
         self.page.say(
             f"A training row of ten minutes before that newest report sees the late one, as it should: {past:.2f} °F."
         )
+
+    def pipeline(self) -> None:
+        """Step 8."""
+        self.page.step("Pipeline: retrieve, train, evaluate, serve - the steps that run on Kubeflow, as processes")
+        self.made = model.train(self.page, self.client.config.home, self.results, self._flights(self.rows))
+
+    def predict(self) -> None:
+        """Step 9."""
+        self.page.step("Predict: a model server that is asked with keys")
+        model.predict(self.page, self.client.config.home, self.made, self._flights(), EVENING)
 
 
 def _report(report: pl.DataFrame, *, at: datetime, temp: float) -> pl.DataFrame:

@@ -63,8 +63,9 @@ def test_tables_have_the_declared_columns(tables: data.Tables) -> None:
 
 
 def test_the_story_on_a_sample(tmp_path: Path) -> None:
+    folders = ["--home", str(tmp_path / "home"), "--results", str(tmp_path / "results")]
     done = subprocess.run(
-        [sys.executable, "-m", "examples.flights", "--rows", "3000", "--home", str(tmp_path / "home")],
+        [sys.executable, "-m", "examples.flights", "--rows", "30000", *folders],
         capture_output=True,
         text=True,
         check=False,
@@ -74,11 +75,14 @@ def test_the_story_on_a_sample(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     said = " ".join(done.stdout.split())
-    assert "3,000 rows asked, 3,000 rows answered" in said
+    assert "30,000 rows asked, 30,000 rows answered" in said
     assert "one by one" in said
     for status in ("PRESENT", "OUTSIDE_MAX_AGE", "NOT_FOUND"):
         assert status in said
     assert "1 written, 1 skipped" in said
+    assert "kept to auc>=0.6: area under the curve" in said
+    assert "219 predictions" in said
+    assert (tmp_path / "results" / "evaluation" / "report.html").is_file()
     weather = pl.read_parquet(tmp_path / "home" / "data" / "weather" / "**" / "*.parquet", hive_partitioning=True)
     assert weather.height == 26_115 + 2
     assert (tmp_path / "home" / "data" / "weather" / "date=2013-02-08").is_dir()
