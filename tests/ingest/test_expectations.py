@@ -15,11 +15,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.cli.conftest import in_this_process as tiffin
 from tests.ingest.counting import AT, FAILED, FAILURES, Recorder, definitions, judged, shown_as
+from tests.ingest.streams import NOW, Scene, feed_in, message
 from tests.serving.online_world import serving
 from tiffin import Client, ValueType
 from tiffin.definitions.expectation import AnyExpectation, Between, InSet, Matches, NotNull
+from tiffin.definitions.schema import Column
 from tiffin.errors import InvalidArgument, InvalidData, InvalidDefinition
 from tiffin.ingest.expect import failing
+from tiffin.ingest.materialize import Route
 
 REFUSED = [(position, failed) for position, failed in enumerate(FAILED, 1)]
 
@@ -159,6 +162,35 @@ def test_the_service_sets_aside_tells_and_counts(client: Client, home: Path, sen
         stores = {"online_and_offline": ["offline", "online"], "offline": ["offline"]}.get(to, ["online"])
         assert counted(service, "rows_written_total") == dict.fromkeys(stores, 1)
     assert pl.read_parquet(f"{commit['dead_letters']}/*.parquet").height == 6
+
+
+# Streams
+
+
+@pytest.mark.parametrize("to_offline", [True, False])
+def test_a_stream_sets_aside_and_counts(tmp_path: Path, to_offline: bool) -> None:
+    table = definitions()[1]
+    features = tuple(Column(each.name, each.dtype, each.name) for each in table.features)
+    feed = feed_in(tmp_path, to_offline=to_offline, features=features, expectations=tuple(table.expectations))
+    scene = Scene(tmp_path, feed)
+    recorder = Recorder()
+    scene.route = Route(scene.route.engine, scene.store, metrics=recorder)
+    try:
+        for row in judged().drop("event_timestamp").with_columns(b=pl.col("b").fill_nan(-1)).to_dicts():
+            scene.send(message(row["k"], NOW - 1, row["a"], b=row["b"], c=row["c"]))
+        scene.send(b"poison")
+        scene.drain()
+        letters = scene.letters()
+    finally:
+        scene.close()
+    assert recorder.of("failed") == FAILURES
+    assert recorder.of("read") == {"": 8}
+    assert recorder.of("dead_lettered") == {"": 7}
+    assert recorder.of("written") == {"online": 1} | ({"offline": 1} if to_offline else {})
+    assert letters["_offset"].to_list() == [1, 2, 3, 4, 5, 6, 7]
+    for reason, (_, column, _, words) in zip(letters["_reason"], FAILED, strict=False):
+        assert words in reason
+        assert column in reason or column == "event_timestamp"
 
 
 # Rules of values

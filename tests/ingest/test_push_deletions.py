@@ -93,7 +93,13 @@ def past(client: Client, *days: int, key: int = 1) -> list[int | None]:
     return answer
 
 
-@pytest.mark.parametrize("way", ["client", "cli", "feast", "arrow", "later"])
+WAYS = [("lmdb", way) for way in ("client", "cli", "feast", "arrow", "later")] + [
+    ("redis", "client"),
+    ("redis", "feast"),
+]
+
+
+@pytest.mark.parametrize(("client", "way"), WAYS, indirect=["client"])
 def test_a_deletion_is_the_latest_word_until_a_later_one(client: Client, home: Path, tmp_path: Path, way: str) -> None:
     options = {"online_store": store} if (store := client.config.get("online_store")) else {}
     with serving(home, **options) as service:
