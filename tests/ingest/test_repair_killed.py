@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from tests.ingest.repair_workers import opened, push_and_die, read, repair, rows
-from tiffin import Client
+from tiffin import Client, recovery
 from tiffin.ingest import deadletter, spool
 from tiffin.ingest.spool import Spool, sweep_scratch
 from tiffin.jobs import JobStatus
@@ -74,7 +74,6 @@ def test_a_store_that_fails_keeps_nobody_from_writing(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     killed(tmp_path, 2, "before the online store")
-    from tiffin import recovery
     from tiffin.errors import StorageError
 
     def refuse(*_: Any, **__: Any) -> Any:
@@ -181,7 +180,10 @@ def test_scratch_of_a_killed_process(tmp_path: Path) -> None:
 # One repairer at a time
 
 
-def test_a_table_that_somebody_repairs_is_left_to_them(client: Client, tmp_path: Path) -> None:
+def test_a_table_that_somebody_repairs_is_left_to_them(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "PATIENCE_S", 0.5)
     killed(tmp_path, 2, "before the online store")
     with again(tmp_path) as other, holding(other._workspace.jobs.leases, "repair/default/t"):
         assert client.repair() == []

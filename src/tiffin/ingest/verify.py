@@ -31,19 +31,20 @@ from tiffin.ingest.consistency import State, TableReport
 from tiffin.ingest.erased import Guard
 from tiffin.ingest.expected import Expected
 from tiffin.ingest.findings import Findings
-from tiffin.ingest.materialize import BATCH_ROWS, Route, commits_waiting
+from tiffin.ingest.materialize import Route, commits_waiting
 from tiffin.ingest.recheck import Recheck
 from tiffin.offline.base import Window
-from tiffin.offline.buckets import Buckets, bucket_of
+from tiffin.offline.buckets import Buckets
 from tiffin.online.base import Comparable, Marks, TableId
 from tiffin.online.codec import encode_keys
-from tiffin.online.key_decode import KeyDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: Keys that are suspected are read again so many at once.
 SUSPECTS: Final = 100_000
+#: Rows that are encoded and compared at once.
+BATCH_ROWS: Final = 16_384
 #: About so many keys of the store are held at once where they are looked for in the history.
 _BUCKET_KEYS: Final = 500_000
 _BUCKET_BYTES: Final = 32 << 20
@@ -89,7 +90,6 @@ class _Verification:
         self._asked = asked
         self._control = control
         self._id = TableId(table.project, table.name)
-        self._decoder = KeyDecoder(table.keys)
         self._findings = Findings(table, asked.examples, filled=asked.filled)
         self._expected = Expected(route, table, filled=asked.filled)
         self._guard = Guard(table, route.erased)
@@ -102,15 +102,17 @@ class _Verification:
         """Compare, and tell."""
         total = sum(len(page) for page in self._checked(self._store.keys(self._id)))
         slices = 1 if self._asked.sample is None else max(1, -(-total // max(self._asked.sample, 1)))
-        chosen = bucket_of(self._table.key_names, slices) == secrets.randbelow(slices)
+        # Another slice of all keys each time, and the same of both sides: orphans and what is missing are in it, too.
+        chosen = pl.col(_KEY).hash(seed=secrets.randbits(32)) % slices == 0 if slices > 1 else None
         with tempfile.TemporaryDirectory(prefix="tiffin-verify-") as folder:
             count = max(1, -(-total // slices // _BUCKET_KEYS))
             theirs = Buckets(Path(folder) / "history", count, _BUCKET_BYTES)
             ours = Buckets(Path(folder) / "online", count, _BUCKET_BYTES)
-            for frame in self._winners(chosen if slices > 1 else None):
+            for frame in self._winners(chosen):
                 theirs.add(self._compare(frame), _bucket(count))
             for page in self._checked(self._store.keys(self._id)):
-                ours.add(self._in_slice(page, chosen if slices > 1 else None), _bucket(count))
+                keys = _as_frame(page)
+                ours.add(keys if chosen is None else keys.filter(chosen), _bucket(count))
             self._orphans(theirs, ours)
         self._ask_again(least=1)
         return self._report(total, sampled=slices > 1)
@@ -132,7 +134,8 @@ class _Verification:
             return
         narrow = replace(self._table, features=())
         found = latest(narrow, window, memory_budget=budget, control=control)
-        keys = pl.concat([frame.filter(chosen).select(self._table.key_names) for frame in found])
+        keys = pl.concat([frame.filter(self._stored_keys(frame).select(chosen).to_series()) for frame in found])
+        keys = keys.select(self._table.key_names)
         for part in keys.iter_slices(SUSPECTS) if keys.height else [keys]:
             yield from latest(self._table, window, keys=part, memory_budget=budget, control=control)
 
@@ -152,7 +155,11 @@ class _Verification:
                     self._suspects.append(key)
             self._control.progress(self._findings.compared, unit="keys")
             self._ask_again(least=SUSPECTS)
-        return pl.DataFrame({_KEY: pl.Series(encode_keys(self._table.keys, frame), dtype=pl.Binary)})
+        return self._stored_keys(frame)
+
+    def _stored_keys(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The keys of winners as they are stored."""
+        return _as_frame(encode_keys(self._table.keys, frame))
 
     def _is_right(self, row: pl.DataFrame, expected: bytes, held: bytes | None) -> bool:
         """Whether a row whose bytes are others is no difference for sure."""
@@ -163,15 +170,6 @@ class _Verification:
             return excuse is not None
         at_most = held[:32] <= expected[:32]
         return at_most and self._comparison.verdict(row, expected, held) is None
-
-    def _in_slice(self, page: Sequence[bytes], chosen: pl.Expr | None) -> pl.DataFrame:
-        """The keys of a page that are compared; those that are no keys of the table always are."""
-        keys = pl.DataFrame({_KEY: pl.Series(page, dtype=pl.Binary)})
-        if chosen is None:
-            return keys
-        entities, bad = self._decoder.frame(page)
-        mine = entities.filter(chosen)
-        return pl.DataFrame({_KEY: pl.Series([*encode_keys(self._table.keys, mine), *bad], dtype=pl.Binary)})
 
     def _orphans(self, theirs: Buckets, ours: Buckets) -> None:
         """Suspect the keys that are stored and that no winner has."""
@@ -197,6 +195,10 @@ class _Verification:
         note = "nothing of it was brought online yet; materialize it" if never else ""
         behind = commits_waiting(self._route, self._table) if isinstance(self._route.store, Marks) else 0
         return replace(report, sampled=sampled, note=note, behind=behind)
+
+
+def _as_frame(keys: Sequence[bytes]) -> pl.DataFrame:
+    return pl.DataFrame({_KEY: pl.Series(keys, dtype=pl.Binary)})
 
 
 def _bucket(count: int) -> pl.Expr:
