@@ -21,7 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from tiffin.definitions.definition import Definition, load_documents, read_source
+from tiffin.definitions.definition import Definition, read_source
+from tiffin.definitions.documents import load_documents
 from tiffin.definitions.kinds import kind_named
 from tiffin.errors import InvalidDefinition, TiffinError
 

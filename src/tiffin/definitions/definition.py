@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
-import yaml
 
 from tiffin import clock
 from tiffin.definitions.base import Meta, Value
@@ -29,32 +28,6 @@ _USER_KEYS: Final = frozenset({"labels", "fieldMapping"})
 #: Names of Python's attributes that documents spell otherwise.
 _ALIASES: Final = {"dtype": "valueType"}
 _INSTANTS: Final = frozenset({"created", "updated"})
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads plain data, and refuses a key that stands twice: one of its values would be lost without a word."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        # Here a mapping has its own keys alone: merges bring others later, which its own may overrule.
-        node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = next((key for key in keys if keys.count(key) > 1 and key != "<<"), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} stands twice", node.start_mark)
-        return node
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes texts so that they are read back exactly."""
-
-
-def _represent_text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
-    # Outside double quotes, line breaks other than a newline are read.
-    style = '"' if any(mark in value for mark in "\r\x85\u2028\u2029") else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
-
-
-_Dumper.add_representer(str, _represent_text)
 
 
 class Definition(Value):
@@ -107,7 +80,9 @@ class Definition(Value):
 
     def to_yaml(self) -> str:
         """The document as YAML; :meth:`from_yaml` reads it back exactly."""
-        return yaml.dump(self.to_document(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+        from tiffin.definitions.documents import written
+
+        return written(self.to_document())
 
     @classmethod
     def from_spec(cls: type[D], spec: object, meta: Meta | None = None) -> D:
@@ -143,6 +118,8 @@ class Definition(Value):
     @classmethod
     def from_yaml(cls: type[D], source: str | Path) -> D:
         """One definition from YAML text, or from a path (a Path, or one line that ends in .yaml or .yml)."""
+        from tiffin.definitions.documents import load_documents
+
         documents = load_documents(read_source(source))
         if len(documents) != 1:
             raise InvalidDefinition(f"Expected one YAML document, found {len(documents)}.", hint="Apply takes several.")
@@ -158,16 +135,6 @@ def read_source(source: str | Path) -> str:
         return Path(source).read_text(encoding="utf-8")
     except OSError as error:
         raise InvalidDefinition(f"The file {str(source)!r} cannot be read: {error.strerror}.", field="path") from None
-
-
-def load_documents(text: str) -> list[Any]:
-    """The documents of a YAML text, empty ones left out."""
-    try:
-        return [document for document in yaml.load_all(text, _Loader) if document is not None]
-    except yaml.YAMLError as error:
-        raise InvalidDefinition(f"The text is not YAML: {error}.") from None
-    except RecursionError:
-        raise InvalidDefinition("The text is not YAML of definitions: it is nested too deeply.") from None
 
 
 def _plain(value: Any) -> Any:
