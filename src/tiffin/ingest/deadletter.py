@@ -8,6 +8,7 @@ long as its process lives. The note goes when the commit is there. Where the pro
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import shutil
 import time
@@ -200,16 +201,21 @@ def refused(folder: str) -> Iterator[None]:
 
 
 def write_file(frame: pl.DataFrame, path: str) -> None:
-    """One file, whole or not at all."""
+    """One file, whole or not at all, and on the disk itself."""
+    # Polars tells of a full disk in an error of its own, so it does not write.
+    content = io.BytesIO()
+    frame.write_parquet(content)
     if is_remote(path):
-        with filesystem(path).open(path, "wb") as file:
-            frame.write_parquet(file)
+        filesystem(path).pipe_file(path, content.getvalue())
         return
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
     partial = final.with_suffix(f".{os.getpid()}.tmp")
     try:
-        frame.write_parquet(partial)
+        with partial.open("wb") as file:
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
         partial.rename(final)
     finally:
         partial.unlink(missing_ok=True)

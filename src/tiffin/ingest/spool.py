@@ -95,9 +95,10 @@ class Spool:
                 path = self._folder / f"{len(self._files)}.arrow"
                 frame.write_ipc(path, compression="lz4")
                 self._files.append(path)
-        except OSError as error:
+        except (OSError, pl.exceptions.ComputeError) as error:  # Polars wraps what the disk said
             raise StorageError(
-                f"The scratch folder {str(self._folder)!r} cannot be written: {error.strerror or error}.",
+                f"The scratch folder {str(self._folder)!r} cannot be written: "
+                f"{getattr(error, 'strerror', None) or error}.",
                 field="staging",
                 hint="Point the staging folder to a disk with room for the batch.",
             ) from error
