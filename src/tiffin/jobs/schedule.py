@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Final
 
 import msgspec
-from cronsim import CronSim, CronSimError
 
 from tiffin import clock
 from tiffin.errors import InvalidArgument
@@ -132,6 +131,8 @@ def _time(cron: str, at: int, *, reverse: bool) -> int:
     second = clock.to_datetime(at).replace(microsecond=0)
     if reverse:
         second += timedelta(seconds=1)  # so that the second itself counts
+    from cronsim import CronSim, CronSimError  # here, since whoever lists jobs needs none of it
+
     try:
         found = next(CronSim(cron, second, reverse=reverse))
     except CronSimError as error:
