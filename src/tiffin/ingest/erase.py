@@ -188,8 +188,7 @@ def erase(
     begun = source.begin(subject.project, subject.column.name, digests, by=by)
     fence = max(erasure.version for erasure in begun)
     report = _asked(Work(subject, fence, control=control), places, not_reached)
-    for erasure in begun:
-        source.record(erasure, state=report.state, report=_kept(report, erasure), by=by)
+    source.record([(each, _kept(report, each)) for each in begun], state=report.state, by=by)
     return msgspec.structs.replace(report, ids=tuple(erasure.id for erasure in begun))
 
 

@@ -27,6 +27,8 @@ RUNNING: Final = "RUNNING"
 DONE: Final = "DONE"
 #: Bytes of the secret.
 SALT_BYTES: Final = 32
+#: So many erasures of one call are named in the audit log.
+_NAMED: Final = 20
 
 _erasures = tables.erasures.c
 
@@ -116,8 +118,8 @@ class ErasureSource(Protocol):
         """
         ...
 
-    def record(self, erasure: Erasure, *, state: str, report: Mapping[str, Any], by: str) -> Erasure:
-        """Record how far an erasure is."""
+    def record(self, done: Sequence[tuple[Erasure, Mapping[str, Any]]], *, state: str, by: str) -> list[Erasure]:
+        """Record how far the erasures of one call are, each with its report."""
         ...
 
     def find(self, project: str | None = None) -> list[Erasure]:
@@ -157,26 +159,26 @@ class ErasureStore:
             # The counter's row first, as every commit takes it: whoever comes after waits for this one.
             version = _next_version(connection)
             begun = [_begun(connection, project, entity, digest, version, now, by) for digest in digests]
-            for erasure in begun:
-                detail = f"{entity}, erasure {erasure.id}"
-                add_event(connection, Event(at=now, principal=by, project=project, action="erase", detail=detail))
+            event = Event(at=now, principal=by, project=project, action="erase", detail=_named(begun))
+            add_event(connection, event)
         return begun
 
-    def record(self, erasure: Erasure, *, state: str, report: Mapping[str, Any], by: str) -> Erasure:
+    def record(self, done: Sequence[tuple[Erasure, Mapping[str, Any]]], *, state: str, by: str) -> list[Erasure]:
         now = clock.now()
+        recorded = [
+            msgspec.structs.replace(erasure, state=state, report=dict(report), updated=now) for erasure, report in done
+        ]
         with writing(self._engine) as connection:
-            changed = connection.execute(
-                tables.erasures.update()
-                .where(_erasures.id == erasure.id)
-                .values(state=state, report=dict(report), updated=now)
-            ).rowcount
-            if not changed:
-                raise NotFound(f"There is no erasure {erasure.id!r}.", field="erasure")
-            detail = f"{erasure.entity}, erasure {erasure.id}: {_counted(report)}"
+            for each in recorded:
+                changed = tables.erasures.update().where(_erasures.id == each.id)
+                told = changed.values(state=state, report=each.report, updated=now)
+                if not connection.execute(told).rowcount:
+                    raise NotFound(f"There is no erasure {each.id!r}.", field="erasure")
+            first = recorded[0]
+            detail = f"{_named(recorded)}: {_counted(first.report)}"
             action = "erased" if state == DONE else "erase unfinished"
-            event = Event(at=now, principal=by, project=erasure.project, action=action, detail=detail)
-            add_event(connection, event)
-        return msgspec.structs.replace(erasure, state=state, report=dict(report), updated=now)
+            add_event(connection, Event(at=now, principal=by, project=first.project, action=action, detail=detail))
+        return recorded
 
     def redact(self, words: Sequence[str], blanked: Callable[[str], str], *, dry_run: bool = False) -> int:
         """Blank words in the texts of the database; see :func:`~tiffin.registry.redact.redact`."""
@@ -217,6 +219,13 @@ def _begun(
     erasure = Erasure(uuid.uuid4().hex[:12], project, entity, digest, version, now, by, RUNNING, now)
     connection.execute(tables.erasures.insert().values(msgspec.structs.asdict(erasure)))
     return erasure
+
+
+def _named(erasures: Sequence[Erasure]) -> str:
+    """What an audit log says of the erasures of one call."""
+    ids = ", ".join(each.id for each in erasures[:_NAMED])
+    more = f" and {len(erasures) - _NAMED} more" if len(erasures) > _NAMED else ""
+    return f"{erasures[0].entity}, erasure {ids}{more}"
 
 
 def _counted(report: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -32,10 +32,13 @@ class RemoteErasures:
         body = {"entity": entity, "digests": list(digests), "by": by}
         return msgspec.convert(self._connection.post(_path(project), body, retry=True), list[Erasure])
 
-    def record(self, erasure: Erasure, *, state: str, report: Mapping[str, Any], by: str) -> Erasure:
-        body = {"state": state, "report": dict(report), "by": by}
-        answer = self._connection.put(f"{_path(erasure.project)}/{quote(erasure.id, safe='')}", body, retry=True)
-        return msgspec.convert(answer, Erasure)
+    def record(self, done: Sequence[tuple[Erasure, Mapping[str, Any]]], *, state: str, by: str) -> list[Erasure]:
+        recorded = []
+        for erasure, report in done:
+            place = f"{_path(erasure.project)}/{quote(erasure.id, safe='')}"
+            answer = self._connection.put(place, {"state": state, "report": dict(report), "by": by}, retry=True)
+            recorded.append(msgspec.convert(answer, Erasure))
+        return recorded
 
     def find(self, project: str | None = None) -> list[Erasure]:
         return msgspec.convert(self._connection.get(f"{ROOT}/erasures", project=project), list[Erasure])

@@ -108,7 +108,8 @@ class ErasureRoutes(Controller):
         found = next((each for each in store.find(project) if each.id == erasure_id), None)
         if found is None:
             raise NotFound(f"Project {project!r} has no erasure {erasure_id!r}.", field="erasure_id")
-        return store.record(found, state=data.state, report=data.report, by=core.author(caller, data.by))
+        [recorded] = store.record([(found, data.report)], state=data.state, by=core.author(caller, data.by))
+        return recorded
 
 
 def _store(core: Core) -> ErasureStore:
