@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 #: Keys that are suspected are read again so many at once.
 SUSPECTS: Final = 100_000
+#: Bytes that the search for winners holds where no option bounds them.
+MEMORY_BUDGET: Final = 512 << 20
 #: Rows that are encoded and compared at once.
 BATCH_ROWS: Final = 16_384
 #: About so many keys of the store are held at once where they are looked for in the history.
@@ -127,7 +129,7 @@ class _Verification:
     def _winners(self, chosen: pl.Expr | None) -> Iterator[pl.DataFrame]:
         """The rows that the history has for its keys, or for the chosen ones; there is at least one frame."""
         window = Window(end=self._now + 1)
-        budget, control = self._route.limits.memory_budget, self._control
+        budget, control = self._route.limits.memory_budget or MEMORY_BUDGET, self._control
         latest = self._route.engine.latest
         if chosen is None:
             yield from latest(self._table, window, memory_budget=budget, control=control)
