@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -11,11 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.stage import LEASE, Stage, turns, until
+from tests.jobs.stage import LEASE, FileGoal, Stage, turns, until
 from tests.registry.places import PostgresPlace
 from tiffin import clock
+from tiffin.jobs.children import Children
+from tiffin.jobs.control import Controller
+from tiffin.jobs.lease import Lease
 from tiffin.jobs.record import JobRecord, JobStatus, JobType
 from tiffin.jobs.schedule import Schedule, next_time
+from tiffin.jobs.store import JobStore
+from tiffin.registry.database import open_database
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -125,3 +131,22 @@ def runs(stage: Stage) -> list[tuple[int, int]]:
     found = [window for name, _, window in stage.lines() if name == "s"]
     spans = [(int(start), int(end)) for start, _, end in (window.partition("-") for window in found)]
     return list(dict.fromkeys(spans))
+
+
+def test_what_stands_in_the_way_is_told_once_and_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = JobStore(open_database(f"sqlite:///{tmp_path}/registry.db"))
+    store.schedules.put(Schedule("default", "odd", "not a cron", 1, due=1))
+    store.schedules.put(Schedule("default", "well", "* * * * * *", 1, due=1))
+    children = Children({}, command=["/nonexistent"])
+    goal = FileGoal(tmp_path / "goal")
+    (tmp_path / "goal").write_text("{}")
+    controller = Controller(store, goal, children, Lease(store.leases, "control", "me", 60))
+    caplog.set_level(logging.WARNING)
+    controller.look()
+    controller.look()
+    assert controller.leads
+    [failed] = store.find(include_terminated=True, table="well")
+    assert (failed.status, failed.attempt) == (JobStatus.FAILED, 1)
+    assert "No process could be started" in failed.error
+    assert any("the schedule of default/odd is left out" in line for line in caplog.messages)
+    store._database.dispose()

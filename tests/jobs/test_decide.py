@@ -129,7 +129,7 @@ def test_a_job_that_lasted_counts_as_the_first_again() -> None:
 steps = st.lists(st.sampled_from(["look", "look", "tick", "die", "end", "change", "drop", "cancel"]), max_size=60)
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(steps, st.randoms(use_true_random=False))
 def test_over_a_history_a_table_never_has_two_and_gets_one_in_the_end(history: list[str], random: object) -> None:
     """A controller that forgets everything between two looks, and a world in which anything happens."""
@@ -241,7 +241,7 @@ def test_a_run_that_its_controller_stopped_is_begun_again_and_one_that_people_ca
 events = st.lists(st.tuples(st.sampled_from(["look", "fail", "complete", "stop", "outage"]), st.integers(1, 5000)))
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(events)
 def test_every_due_time_is_covered_once_by_a_run_that_did_its_work(history: list[tuple[str, int]]) -> None:
     mine, last, now = schedule(), None, DUE - 10 * SECOND

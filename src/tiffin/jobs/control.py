@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from tiffin import clock
-from tiffin.errors import ConcurrentChange, NotFound, StorageError, TiffinError, Unavailable
+from tiffin.errors import InvalidArgument, NotFound, StorageError, TiffinError
 from tiffin.jobs import decide
 from tiffin.jobs.children import Children
 from tiffin.jobs.claims import Fence
@@ -33,8 +33,6 @@ from tiffin.jobs.spec import JobSpec, hash_of
 
 #: Seconds that a job which was told to stop has for its batch, before its process is ended.
 STOP_PATIENCE: Final = 60.0
-#: What passes by itself: tried again at the next look.
-_PASSING: Final = (Unavailable, StorageError, ConcurrentChange)
 
 _log = logging.getLogger(__name__)
 
@@ -98,10 +96,10 @@ class Controller:
         self._end()
 
     def look(self) -> None:
-        """Look once at what runs, and do what is needed. What passes by itself is logged, and tried again next time."""
+        """Look once at what runs, and do what is needed. What stands in the way is logged, and tried again later."""
         try:
             self._look()
-        except _PASSING as error:
+        except TiffinError as error:
             if str(error) != self._last_error:
                 _log.warning("the controller waits: %s", error)
             self._last_error = str(error)
@@ -120,7 +118,10 @@ class Controller:
             self._act(action)
         self._hurry(jobs)
         for schedule in self._ledger.schedules.all(self._project):
-            self._follow(schedule, jobs)
+            try:
+                self._follow(schedule, jobs)
+            except InvalidArgument as error:  # one that nobody can read does not keep the others from running
+                _log.warning("%s is left out: %s", schedule.title, error)
         if self._lease.is_held():
             self._chore()
 
