@@ -21,7 +21,7 @@ from tiffin.options import OPTIONS
 DOCS = Path(__file__).parents[2] / "docs"
 
 #: What runs until it is stopped; test_serve runs it.
-_GO_ON = {"tiffin up", "tiffin serve core", "tiffin serve online"}
+_GO_ON = {"tiffin up", "tiffin serve core", "tiffin serve online", "tiffin stream run"}
 #: Examples that name what a new project does not have; they must fail for that reason alone.
 _NEEDS_MORE = {
     "tiffin jobs show": "not_found",
