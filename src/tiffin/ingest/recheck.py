@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 #: Seconds before the second round, doubled with each more up to the longest.
 _PAUSE: Final = 0.05
 _LONGEST: Final = 1.0
+#: So many rounds a key has at least to come to rest, however long they take.
+_ROUNDS: Final = 4
 _NO_KEY: Final = "its key is none of the table's entities"
 _UNKNOWN_RANK: Final = "no row of the history has its rank"
 
@@ -86,7 +88,7 @@ class Recheck:
         expected = Expected(self._route, self._table, filled=self._findings.filled)
         seen: dict[bytes, Sight] = {}
         told: dict[bytes, Sight] = {}
-        pause = _PAUSE
+        pause, rounds = _PAUSE, 1
         left = list(dict.fromkeys(keys))
         while left:
             control.check()
@@ -97,11 +99,11 @@ class Recheck:
                 at_rest = sight.same(seen.get(key))
                 if at_rest and (late or not self._is_coming(sight, expected)):
                     told[key] = sight
-                elif not late:
-                    again.append(key)
-                else:
+                elif late and rounds >= _ROUNDS:
                     self._findings.moving += 1
-            seen, left = sights, again
+                else:
+                    again.append(key)
+            seen, left, rounds = sights, again, rounds + 1
             if left:
                 time.sleep(pause)
                 pause = min(2 * pause, _LONGEST)
