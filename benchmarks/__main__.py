@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import feast_environment, machine, report, runner, sections, serving, shapes
+from benchmarks import feast_environment, machine, report, runner, sections, serving, shapes, streams
 from benchmarks.results import Results
 from benchmarks.sections import Bench
 
@@ -14,7 +14,7 @@ DOCS = runner.ROOT / "docs"
 #: The file and the sections of each page of the documentation.
 PAGES = {
     "embedded": ("benchmarks.md", ("joins", "budget", "online", "materialize", "ingest", "startup")),
-    "services": ("benchmarks-services.md", ("serving", "materialize_redis")),
+    "services": ("benchmarks-services.md", ("serving", "materialize_redis", "stream")),
 }
 SECTIONS = tuple(name for _, names in PAGES.values() for name in names)
 
@@ -42,6 +42,8 @@ def main() -> None:
             sections.joins(bench, [shape for shape in shapes.JOINS if shape.name in options.shapes])
         elif name == "serving":
             serving.serving(bench)
+        elif name == "stream":
+            streams.stream(bench)
         else:
             getattr(sections, name)(bench)
     found = list(report.tables(results))

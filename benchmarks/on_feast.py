@@ -70,6 +70,43 @@ def materialize(shape: dict[str, Any], data: str, warm: dict[str, Any], home: st
     return {"seconds": spent, "rows": asked.keys}
 
 
+def push(rows: int, times: int, online: str, home: str) -> dict[str, Any]:
+    """Frames of so many rows into Redis, one push after the other: the way in which Feast takes streams."""
+    import pandas as pd
+    from feast import Entity, FeatureView, Field, FileSource, PushSource, ValueType
+    from feast.data_source import PushMode
+    from feast.types import Float64
+
+    store = _store(home, "duckdb", online)
+    batch = FileSource(name="batch", path=str(Path(home) / "none.parquet"), timestamp_field="event_timestamp")
+    driver = Entity(name="driver_id", value_type=ValueType.INT64)
+    names = [f"f{number}" for number in range(5)]
+    schema = [Field(name=name, dtype=Float64) for name in names]
+    pd.DataFrame(
+        {"driver_id": [0], "event_timestamp": [pd.Timestamp.now("UTC")], **dict.fromkeys(names, 0.5)}
+    ).to_parquet(Path(home) / "none.parquet")
+    pushed = PushSource(name="pushed", batch_source=batch)
+    store.apply([driver, FeatureView(name="events", entities=[driver], schema=schema, source=pushed)])
+    frames = [
+        pd.DataFrame(
+            {
+                "driver_id": range(start * rows, (start + 1) * rows),
+                "event_timestamp": pd.Timestamp.now("UTC"),
+                **{name: float(start) for name in names},
+            }
+        )
+        for start in range(times)
+    ]
+    store.push("pushed", frames[0], to=PushMode.ONLINE)
+
+    def work() -> None:
+        for frame in frames:
+            store.push("pushed", frame, to=PushMode.ONLINE)
+
+    spent, _ = clock.seconds(work)
+    return {"seconds": spent, "rows": rows * times}
+
+
 def apply(tables: int, shape: dict[str, Any], data: str, home: str) -> dict[str, Any]:
     """Register one entity and `tables` feature views in one call. Feast plans inside its apply."""
     made = Shape(**shape)

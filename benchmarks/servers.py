@@ -97,9 +97,10 @@ def redis(folder: Path) -> tuple[Server, str]:
         raise RuntimeError("redis-server is not installed: apt-get install redis-server")
     port = free_port()
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    return Server(command, folder, lambda: _listens(port)), f"127.0.0.1:{port}"
+    return Server(command, folder, lambda: listens(port)), f"127.0.0.1:{port}"
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether somebody listens on a port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

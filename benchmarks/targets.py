@@ -3,7 +3,10 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from benchmarks import streams
 from benchmarks.results import (
+    CONSUMER,
+    FEAST,
     FEAST_DUCKDB,
     FEAST_REDIS,
     FEAST_SQLITE,
@@ -63,6 +66,7 @@ def targets() -> Iterator[Target]:
     redis_rows = _rate("materialize_redis", rows)
     yield Target("materialise 1 M x 5 into Redis: at least 80 k rows/s", redis_rows, 80_000, "rows/s", at_least=True)
     yield Target("materialise 1 M x 5 into Redis: below 500 MB", _peak("materialize_redis", rows), 500, "MB")
+    yield from _streamed()
     yield from _served()
     yield Target("import tiffin below 0.15 s", _seconds("startup", "import"), 0.15, "s")
     yield Target("tiffin --help below 0.4 s", _seconds("startup", "--help"), 0.4, "s")
@@ -70,6 +74,29 @@ def targets() -> Iterator[Target]:
     yield Target("first embedded list_entities in a fresh process below 1 s", _seconds("startup", first), 1, "s")
     many = "plan and apply 500 tables"
     yield Target("plan and apply of 500 tables below 2 s", _seconds("startup", many), 2, "s")
+
+
+def _streamed() -> Iterator[Target]:
+    case = streams.case(streams.EVENTS)
+
+    def over(other: str, theirs: str) -> Callable[[Results], float | None]:
+        def measured(results: Results) -> float | None:
+            ours, found = results.get("stream", case, TIFFIN), results.get("stream", theirs, other)
+            if ours is None or found is None:
+                return None
+            return (float(ours.fact("rows")) / ours.seconds) / (float(found.fact("rows")) / found.seconds)
+
+        return measured
+
+    def tail(results: Results) -> float | None:
+        found = results.get("stream", streams.FRESH, TIFFIN)
+        return None if found is None else found.median("p99")
+
+    yield Target("stream of 1 M events: half the rate of a bare consumer", over(CONSUMER, case), 0.5, at_least=True)
+    for rows in streams.PUSHES:
+        pushes = streams.pushes(rows)
+        yield Target(f"stream of 1 M events: 10x Feast, {pushes}", over(FEAST, pushes), 10, at_least=True)
+    yield Target("an event is read online within a second (p99)", tail, 1, "s")
 
 
 def _served() -> Iterator[Target]:
