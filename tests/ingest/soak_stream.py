@@ -34,8 +34,9 @@ def _one(folder: Path, broker: KafkaBroker, seed: int) -> tuple[int, int]:
     kills = moment.randint(1, 4)
     for _ in range(kills):
         world.produce(40)
-        # A batch that has rows for the point at which it dies comes soon.
-        Consumer(world, crash=(moment.choice(POINTS), moment.randint(1, 3)), pace=pace).await_death()
+        dying = Consumer(world, crash=(moment.choice(POINTS), moment.randint(1, 3)), pace=pace)
+        dying.process.join(10)  # it may not come to that point as often
+        dying.kill()
     consumers = [Consumer(world, pace=pace) for _ in range(moment.randint(1, 3))]
     world.produce(60)
     world.drain(120)
