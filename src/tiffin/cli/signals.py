@@ -23,7 +23,7 @@ def stopping() -> Iterator[threading.Event]:
 def _handling(told: Callable[[], None]) -> Iterator[None]:
     def handle(number: int, _: Any) -> None:
         told()
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     before = {number: signal.getsignal(number) for number in _ENDING}
     for number in _ENDING:
