@@ -36,7 +36,7 @@ NOBODY: dict[str, str] = {}
 #: Open to everyone, by design: those who watch a service have no role in a project.
 WATCHED = {"/health", "/ready", "/metrics", "/schema", "/schema/openapi.json"}
 #: What each caller sees a part of, so that no role is needed for the whole.
-_LISTS = ("whoami", "version", "contents", "search", "projects", "jobs", "leases", "schedules")
+_LISTS = ("whoami", "version", "contents", "search", "projects", "jobs", "leases", "schedules", "erasures/keys")
 FILTERED = {f"GET {API}/{path}" for path in _LISTS} | {f"POST {API}/control/managed"}
 
 
