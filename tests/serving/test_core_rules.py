@@ -89,7 +89,7 @@ def test_no_route_answers_without_the_right_role(
     """Whoever has no role where a route looks gets 401 or 403 there, whatever else is wrong with the request."""
     version = client.get(f"{API}/version", headers=callers["root"]).json()
     work = job(client, callers, JobType.BATCH_INGESTION)
-    names = {"project": "default", "name": "trips", "job_id": work, "token_id": "0123"}
+    names = {"project": "default", "name": "trips", "job_id": work, "token_id": "0123", "erasure_id": "0123"}
     for method, path, handler in routes(tmp_path):
         rule = rule_of(handler)
         assert rule is not None
