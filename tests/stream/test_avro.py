@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 import io
+import itertools
 import json
 import math
+import re
 from typing import Any
 
 import fastavro
@@ -65,7 +67,7 @@ def schemas(draw: st.DrawFn, depth: int = 2) -> tuple[Any, st.SearchStrategy[Any
         depth > 0
     )
     kind = draw(st.sampled_from(kinds))
-    name = f"N{draw(st.integers(0, 10**9))}"
+    name = "N"
     if kind == "fixed":
         size = draw(st.integers(0, 12))
         return {"type": "fixed", "name": name, "size": size}, st.binary(min_size=size, max_size=size)
@@ -107,7 +109,16 @@ def flat(row: dict[str, Any], way: str = "") -> dict[str, Any]:
 def histories(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     fields = [(f"c{number}", *draw(schemas())) for number in range(draw(st.integers(1, 4)))]
     rows = draw(st.lists(st.fixed_dictionaries({n: values for n, _, values in fields}), max_size=6))
-    return record(*((n, t) for n, t, _ in fields)), rows
+    return numbered(record(*((n, t) for n, t, _ in fields))), rows
+
+
+def numbered(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with a name of its own for each type that has one."""
+    numbers = itertools.count()
+    found: dict[str, Any] = json.loads(
+        re.sub('"name": "N"', lambda _: f'"name": "N{next(numbers)}"', json.dumps(schema))
+    )
+    return found
 
 
 @settings(max_examples=150)

@@ -109,7 +109,7 @@ class Column:
         if self.logical is not None:
             made, reason = _decimals(found, self.logical), f"{self.name} has more digits than its schema says"
         elif self.kind == "string":
-            made, reason = found.cast(pl.String, strict=False), f"{self.name} is not UTF-8"
+            made, reason = _texts(found), f"{self.name} is not UTF-8"
         else:
             return found
         if made.null_count():
@@ -245,6 +245,21 @@ def _decimals(stored: pl.Series, logical: Logical) -> pl.Series:
     digits = (int.from_bytes(raw, "big", signed=True) for raw in stored.to_list())
     found = [Decimal(n).scaleb(-logical.scale, _EXACT) if abs(n) < limit else None for n in digits]
     return pl.Series(found, dtype=_dtype("bytes", logical))
+
+
+def _texts(stored: pl.Series) -> pl.Series:
+    """Texts from their bytes; null where they are none."""
+    try:
+        return stored.cast(pl.String)
+    except pl.exceptions.ComputeError:  # one of them is none: look at each
+        return pl.Series([_text(raw) for raw in stored.to_list()], dtype=pl.String)
+
+
+def _text(raw: bytes) -> str | None:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _filled(made: pl.Series, constants: list[tuple[Numbers, Any]], count: int) -> pl.Series:
