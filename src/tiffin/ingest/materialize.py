@@ -27,7 +27,7 @@ from tiffin.ingest import marks
 from tiffin.ingest.erased import NOBODY, ErasedKeys, Guard
 from tiffin.ingest.metrics import UNMEASURED, IngestionMetrics
 from tiffin.offline.base import OfflineEngine, Position, Window
-from tiffin.online.base import Marks, OnlineStore, Scannable, TableId, WriteResult
+from tiffin.online.base import Marks, OnlineStore, Purgeable, Scannable, TableId, WriteResult
 from tiffin.online.codec import encode_frame
 from tiffin.online.layout import Layout
 
@@ -284,6 +284,8 @@ def _take_back(
     keys = [rows[place][0] for place in gone.arg_true()]
     if isinstance(store, Scannable):
         store.delete(table, keys)
+    if isinstance(store, Purgeable):
+        store.purge()  # the erasure may have done so before these were written
     return WriteResult(erased=len(keys))
 
 

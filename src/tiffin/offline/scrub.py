@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from tiffin.offline.delta import ARCHIVE, LOG, delta_errors
+from tiffin.offline.delta import ARCHIVE, LOG, delta_errors, open_table
 from tiffin.offline.location import filesystem, is_remote
 
 _BOUNDS: Final = ("minValues", "maxValues")
@@ -30,7 +30,22 @@ def scrub(uri: str, column: str, has: Has) -> int:
     """Take the bounds of a raw column that are keys that went out of the log of a table; out of how many files."""
     with delta_errors(uri):
         # In this order: an entry that is archived meanwhile is found there.
-        return sum(_scrubbed(uri, name, column, has) for log in (LOG, f"{ARCHIVE}/{LOG}") for name in _names(uri, log))
+        return sum(_scrubbed(uri, log, column, has) for log in (LOG, f"{ARCHIVE}/{LOG}"))
+
+
+def _scrubbed(uri: str, log: str, column: str, has: Has) -> int:
+    """One folder of a log: its entries, then its checkpoints."""
+    names = _names(uri, log)
+    entries = sum(_entry(uri, name, column, has) for name in names if name.endswith(".json"))
+    found = ((name, _checkpoint(uri, name, column, has)) for name in names if name.endswith(".parquet"))
+    checkpoints = {name: content for name, content in found if content is not None}
+    table = open_table(uri) if checkpoints and log == LOG else None
+    if table is not None:
+        table.create_checkpoint()  # so that nobody who begins to read now needs an older one
+    for name, content in checkpoints.items():
+        with suppress(FileNotFoundError):  # archived under our hands
+            _write(uri, name, content)
+    return entries + len(checkpoints)
 
 
 def _names(uri: str, log: str) -> list[str]:
@@ -41,22 +56,14 @@ def _names(uri: str, log: str) -> list[str]:
     return sorted(f"{log}/{path.name}" for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
 
 
-def _scrubbed(uri: str, name: str, column: str, has: Has) -> bool:
-    with suppress(FileNotFoundError):  # archived under our hands
-        if name.endswith(".json"):
-            return _entry(uri, name, column, has)
-        return name.endswith(".parquet") and _checkpoint(uri, name, column, has)
-    return False
-
-
 def _entry(uri: str, name: str, column: str, has: Has) -> bool:
-    content = _read(uri, name)
-    lines = content.decode().splitlines()
-    scrubbed = [_line(line, column, has) for line in lines]
-    if scrubbed == lines:
-        return False
-    _write(uri, name, "\n".join(scrubbed).encode())
-    return True
+    with suppress(FileNotFoundError):  # as above
+        lines = _read(uri, name).decode().split("\n")
+        scrubbed = [_line(line, column, has) for line in lines]
+        if scrubbed != lines:
+            _write(uri, name, "\n".join(scrubbed).encode())
+            return True
+    return False
 
 
 def _line(line: str, column: str, has: Has) -> str:
@@ -69,7 +76,9 @@ def _line(line: str, column: str, has: Has) -> str:
         stats = _without(told.get("stats"), column, has)
         if stats is not None:
             told["stats"] = stats
-            line = json.dumps(action, separators=(",", ":"), ensure_ascii=False)
+            shorter = json.dumps(action, separators=(",", ":"), ensure_ascii=False)
+            # As long as it was: who is reading the entry asks for as many bytes as it had when it was listed.
+            line = shorter + " " * (len(line.encode()) - len(shorter.encode()))
     return line
 
 
@@ -84,19 +93,22 @@ def _without(stats: str | None, column: str, has: Has) -> str | None:
     return json.dumps(told)
 
 
-def _checkpoint(uri: str, name: str, column: str, has: Has) -> bool:
-    rows = pl.read_parquet(io.BytesIO(_read(uri, name)))
+def _checkpoint(uri: str, name: str, column: str, has: Has) -> bytes | None:
+    """A checkpoint without such bounds; None where it has none."""
+    try:
+        rows = pl.read_parquet(io.BytesIO(_read(uri, name)))
+    except FileNotFoundError:  # as above
+        return None
     if "add" not in rows.columns:
-        return False
+        return None
     stats = rows["add"].struct.field("stats").to_list()
     scrubbed = [_without(each, column, has) or each for each in stats]
     if scrubbed == stats:
-        return False
+        return None
     told = pl.Series("stats", scrubbed, pl.String)
     content = io.BytesIO()
     rows.with_columns(pl.col("add").struct.with_fields(told)).write_parquet(content, compression="snappy")
-    _write(uri, name, content.getvalue())
-    return True
+    return content.getvalue()
 
 
 def _read(uri: str, name: str) -> bytes:
