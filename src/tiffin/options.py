@@ -112,7 +112,7 @@ _TABLE: Final = (
     Option("stream_group", "text", "", "consumer group of streams; empty: one for each table"),
     Option("stream_batch_rows", "integer", "50000", "messages that a stream stores at once, at most"),
     Option(
-        "stream_batch_seconds", "number", "0.5", "seconds for which a stream gathers messages before it stores them"
+        "stream_batch_seconds", "number", "0.25", "seconds for which a stream gathers messages before it stores them"
     ),
     Option(
         "stream_dead_letters",

@@ -46,7 +46,7 @@ class Pace(NamedTuple):
     """How large batches are: at most so many messages, and those that came within so many seconds."""
 
     rows: int = 50_000
-    seconds: float = 0.5
+    seconds: float = 0.25
 
 
 class Totals(NamedTuple):
