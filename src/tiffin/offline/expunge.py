@@ -168,12 +168,11 @@ def _rewritten(uri: str, key: _Key, control: Control) -> int:
 def _sweep(uri: str, opened: DeltaTable) -> None:
     """Remove what writers left that were killed; of one at work it goes with the commit that it will lose."""
     area = Path(uri) / AREA
-    while True:
-        sweep(uri, opened, older_than=ABANDONED_AFTER_S)
-        folders = [] if is_remote(uri) or not area.is_dir() else [each for each in area.iterdir() if each.is_dir()]
-        if all(_age(each) >= ABANDONED_AFTER_S for each in folders):
-            return
+    # Those that are there now: what begins later knows the fence.
+    begun = [] if is_remote(uri) or not area.is_dir() else [each for each in area.iterdir() if each.is_dir()]
+    while any(_age(folder) < ABANDONED_AFTER_S for folder in begun):
         time.sleep(0.1)
+    sweep(uri, opened, older_than=ABANDONED_AFTER_S)
 
 
 def _age(folder: Path) -> float:
