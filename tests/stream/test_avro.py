@@ -324,6 +324,12 @@ def test_unions_of_widths_are_one_column() -> None:
     assert found.frame.to_dict(as_series=False) == {"a": [3, 4, None], "b": [0.0, 0.0, 0.0]}
 
 
+def test_texts_in_lists_are_those_of_their_own_message() -> None:
+    schema = record(("v", {"type": "array", "items": "string"}))
+    rows = [{"v": []}, {"v": ["a", "b"]}, {"v": ["c"]}]
+    assert decoded(schema, *written(schema, *rows)).frame.to_dicts() == rows
+
+
 def test_long_lists_are_read_in_no_time_and_bad_ones_too() -> None:
     schema = record(("v", {"type": "array", "items": "string"}))
     count = 200_000

@@ -106,7 +106,8 @@ class Messages:
 
     def series(self, slices: Slices) -> pl.Series:
         """The bytes at some places, as a column."""
-        whole = len(slices.messages) == self.count
+        # As many slices as messages need not be one of each: the items of lists may be in any of them.
+        whole = len(slices.messages) == self.count and np.array_equal(slices.messages, np.arange(self.count))
         values = self._values if whole else self._values.gather(slices.messages)
         offsets = slices.starts - self._starts[slices.messages]
         frame = pl.DataFrame({"value": values, "offset": offsets, "length": slices.lengths})
