@@ -19,6 +19,7 @@ from tiffin.definitions.source import BigQuerySource, FileSource
 from tiffin.errors import NotFound, PermissionDenied, TiffinError, closest
 from tiffin.ingest.erase import ErasureReport, Place, Subject, counted, erase
 from tiffin.ingest.erase_files import FramePlace, LetterPlace
+from tiffin.ingest.erase_served import ServedPlace
 from tiffin.ingest.erase_stores import HistoryPlace, OnlineFiles, OnlinePlace
 from tiffin.ingest.erase_texts import TextPlace
 from tiffin.jobs.record import JobType
@@ -118,6 +119,7 @@ def _places(workspace: Workspace, snapshot: Snapshot, column: Column, project: s
         places.append(LetterPlace(letters, project, group[0][0].name, [column.name, *read]))
     places.append(FramePlace("training sets in home", str(workspace.home / "historical")))
     places.append(FramePlace("staged frames in home", str(workspace.home / "staging")))
+    places.append(ServedPlace(workspace.folder("served_log", "served")))
     places.append(TextPlace(workspace.erased.source))
     definitions = [definition for group in tables for _, definition in group]
     not_reached = [*_sources(definitions), *_outputs(workspace, project), *ELSEWHERE]

@@ -143,6 +143,7 @@ _TABLE: Final = (
     Option("model", "text", "", "folder, on a disk or bucket, of the model that the model server answers with"),
     Option("served_log", "path", "", "folder for what the model server has served; empty: in the home"),
     Option("served_log_share", "number", "0.01", "share of predictions that are kept there, from 0 to 1"),
+    Option("served_log_days", "number", "30", "days that they are kept; empty for ever"),
     Option("metrics_auth", "flag", "false", "ask for a reader of every project before /metrics is shown"),
     Option(
         "access_max_age",

@@ -1,4 +1,4 @@
-"""``tiffin serve core`` and ``tiffin serve online``: the services, in the foreground."""
+"""``tiffin serve core``, ``online`` and ``model``: the services, in the foreground."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 CORE_PORT: Final = 6565
 ONLINE_PORT: Final = 6566
+MODEL_PORT: Final = 8080
 
 _Host = Annotated[str, typer.Option(metavar="ADDRESS", help="The address to listen on.")]
 _Port = Annotated[int, typer.Option(metavar="PORT", min=0, max=65535, help="The port; 0 takes a free one.")]
@@ -85,6 +86,39 @@ def online(
     _run(session, config, "online", host, port, workers, (tls_cert, tls_key), stands_on)
 
 
+@command(
+    app,
+    "model",
+    example="tiffin serve model --model pipeline-run/evaluation\n"
+    "tiffin serve model --model gs://models/sales --workers 2 --auth tokens --host 0.0.0.0",
+)
+def model(
+    session: Session,
+    folder: Annotated[str, typer.Option("--model", metavar="DIR", help="The folder, or bucket, of the model.")] = "",
+    host: _Host = "127.0.0.1",
+    port: _Port = MODEL_PORT,
+    workers: _Workers = 1,
+    tls_cert: _Cert = "",
+    tls_key: _Key = "",
+    auth: _Auth = None,
+    allow_anonymous: _Anonymous = False,
+) -> None:
+    """Run a model server, which answers with predictions for keys, in the protocols of KServe.
+
+    Features come from option serving_url, or from the online store; the model, without --model, from option model. It
+    is read once, at the start. A stop (Ctrl-C or SIGTERM) answers what was received.
+    """
+    from tiffin.deployment import has_serving, online_uri
+    from tiffin.pipeline.server import APPLICATION
+
+    config = _configured(session, auth, allow_anonymous=allow_anonymous)
+    if folder:
+        config.set("model", folder)
+    rows = config.get("serving_url") if has_serving(config) else str(online_uri(config))
+    stands_on = {"model": config.get("model"), "rows": rows}
+    _run(session, config, "model", host, port, workers, (tls_cert, tls_key), stands_on, APPLICATION)
+
+
 def _configured(session: Session, auth: str | None, *, allow_anonymous: bool) -> Config:
     config = session.config
     if auth is not None:
@@ -103,6 +137,7 @@ def _run(
     workers: int,
     tls: tuple[str, str],
     stands_on: dict[str, str],
+    application: str = "",
 ) -> None:
     """Check what can be checked, and serve until the end."""
     from tiffin.serving import logs
@@ -115,7 +150,8 @@ def _run(
     told |= {name: _without_password(place) for name, place in stands_on.items()}
     told |= {"access": ", ".join(sorted(ways(config))) or "everyone who reaches it", "workers": workers}
     announce = _announcer(session, told)
-    code = runner.serve(f"tiffin.serving.{what}.app:create_app", config, host, port, workers, *tls, announce=announce)
+    made_by = application or f"tiffin.serving.{what}.app:create_app"
+    code = runner.serve(made_by, config, host, port, workers, *tls, announce=announce)
     if code:
         raise typer.Exit(code)
 

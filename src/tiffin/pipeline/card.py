@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from typing import Any, Final, Literal
 
 import msgspec
 
 from tiffin.errors import CorruptData, InvalidArgument
 from tiffin.refs import FeatureRef
+from tiffin.types import ValueType
 
 Missing = Literal["impute", "refuse"]
+
+#: It becomes a part of paths and of URLs.
+_NAME: Final = re.compile(r"\w[\w.-]*")
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -36,6 +41,19 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbi
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise InvalidArgument(
+                f"{self.name!r} is no name of a model.",
+                field="name",
+                hint="Use letters, digits, dashes, dots and underscores, the first no dot.",
+            )
+        unknown = [kind for kind in self.entities.values() if kind not in ValueType.__members__]
+        if unknown or not self.entities:
+            raise InvalidArgument(
+                f"The keys of the model {self.name!r} are {self.entities}.",
+                field="entities",
+                hint="Name its keys, each with a value type such as INT64.",
+            )
         if not self.features:
             raise InvalidArgument("A model needs at least one feature.", field="features", hint="Name some.")
         if len(self.imputed) != len(self.features):

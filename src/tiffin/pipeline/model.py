@@ -63,7 +63,15 @@ class Model:
         if not len(rows):
             return np.empty(0, dtype=np.float32)
         (scores,) = self._session.run([OUTPUT], {INPUT: np.ascontiguousarray(rows, dtype=np.float64)})
-        return np.asarray(scores, dtype=np.float32)
+        scores = np.asarray(scores, dtype=np.float32)
+        if np.isnan(scores).any():
+            row = int(np.isnan(scores).argmax())
+            raise InvalidData(
+                f"The model {self.card.name!r} has no score for row {row}: its features are too large to count with.",
+                field=self.card.features[int(np.abs(np.nan_to_num(rows[row])).argmax())],
+                hint="Leave out what is no measurement, so that it counts as missing.",
+            )
+        return scores
 
     def classes(self, scores: np.ndarray) -> list[str]:
         """The word for each score: the second from the threshold on."""

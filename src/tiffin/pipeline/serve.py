@@ -62,16 +62,21 @@ def _serve_in_cluster(given: argparse.Namespace) -> str:
         given.name,
         given.namespace,
         given.image,
-        model_uri=given.model_uri,
+        model_uri=_storage(given.model_uri),
         environment=environment,
         version=given.api_version,
     )
     objects = inference_service.connect(given.kubeconfig)
-    inference_service.apply(objects, body)
+    before = inference_service.apply(objects, body)
     say(f"The InferenceService {given.namespace}/{given.name} is applied; waiting until it is ready.")
-    url = inference_service.wait_until_ready(objects, body, timeout=given.timeout)
+    url = inference_service.wait_until_ready(objects, body, before=before, timeout=given.timeout)
     say(f"It answers at {url}")
     return url
+
+
+def _storage(uri: str) -> str:
+    """A model's location as KServe knows it: the store that Kubeflow calls minio:// speaks S3."""
+    return f"s3://{uri.removeprefix('minio://')}" if uri.startswith("minio://") else uri
 
 
 def _serve_here(given: argparse.Namespace) -> str:

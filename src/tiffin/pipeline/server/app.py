@@ -23,29 +23,23 @@ import msgspec
 from tiffin._version import __version__
 from tiffin.config import Config
 from tiffin.errors import InvalidConfig, NotFound, PermissionDenied, TiffinError, Unauthenticated, closest
-from tiffin.online.read import Columns, Rows
-from tiffin.online.remote import AsyncRemoteReader
-from tiffin.online.response import OnlineResponse
 from tiffin.pipeline.model import Model
 from tiffin.pipeline.server import protocol
+from tiffin.pipeline.server.features import Features
 from tiffin.pipeline.server.metrics import ModelMetrics
 from tiffin.pipeline.server.predictor import Predictions, Predictor
 from tiffin.pipeline.server.served import ServedLog
-from tiffin.reader import AsyncReader
 from tiffin.refs import FeatureRef
 from tiffin.registry.access import EVERY_PROJECT, Principal, Role
-from tiffin.remote.async_http import AsyncConnection
-from tiffin.remote.services import async_online_connection
 from tiffin.serving.access.denials import discreet
 from tiffin.serving.access.gate import authorization_of, open_gate
 from tiffin.serving.access.rules import OPEN, Rule, require_all
 from tiffin.serving.logs import REQUEST_ID_HEADER, AccessLog, begin_request, request_id
 from tiffin.serving.online.http import Answer, Gone, Receive, Request, Scope, Send, error_answer, fault, told
-from tiffin.serving.online.limits import Busy, Limits, MethodNotAllowed, OutOfTime, Places
+from tiffin.serving.online.limits import Busy, Limits, MethodNotAllowed, Places
 from tiffin.workspace import Workspace
 
 Handler = Callable[[Request], Awaitable[Answer]]
-Reader = AsyncReader | AsyncRemoteReader
 
 _PREDICT: Final = Rule(Role.READER, "predict", "handler")
 
@@ -92,20 +86,25 @@ class ModelServer:
         self.model = model
         card = model.card
         self.workspace = Workspace(config)
-        self._reader: Reader | None = None
-        self._connection: AsyncConnection | None = None
         self.gate = open_gate(config, self.workspace)
         self.metrics = ModelMetrics(card)
         self._limits = Limits(config)
         self._room = Places(self._limits.requests, Busy, "requests")
         self._access = AccessLog.of(config, 0.0)
         self._metrics_are_open = not config.getboolean("metrics_auth")
-        self._predictor = Predictor(model, self._read)
-        folder = Path(config.get("served_log") or self.workspace.home / "served")
-        share = config.getfloat("served_log_share")
-        self._served = ServedLog(folder, card, share, count=self.metrics.logged)
+        self._features = Features(config, self.workspace, card, self._limits.time)
+        self._predictor = Predictor(model, self._features.read)
         self._routes = routes_of(card.name)
         self._projects = {FeatureRef.from_str(each).project or card.project for each in card.features}
+        self._served = ServedLog(
+            Path(self.workspace.folder("served_log", "served")),
+            card,
+            config.getfloat("served_log_share"),
+            days=config.getfloat("served_log_days") if config.get("served_log_days") else None,
+            projects=sorted(self._projects),
+            erased=lambda: self.workspace.erased,
+            count=self.metrics.logged,
+        )
         self._version = card.dataset or "1"
         self._handlers: dict[str, Handler] = {
             "predict": self._predict,
@@ -187,37 +186,10 @@ class ModelServer:
 
     async def _found(self, instances: list[Any]) -> Predictions:
         self._limits.check_rows(len(instances))
-        try:
-            async with asyncio.timeout(self._limits.time):
-                found = await self._predictor.predict(instances)
-        except TimeoutError as error:
-            raise OutOfTime(
-                f"The features were not there within {self._limits.time:g} s.", hint="Try again."
-            ) from error
+        found = await self._predictor.predict(instances)
         self.metrics.predicted(found)
         self._served.add(found, request_id())
         return found
-
-    async def _read(self, keys: list[dict[str, Any]]) -> OnlineResponse:
-        return await self._ask([*keys])
-
-    async def _check_able(self) -> None:
-        """Raise what a prediction would: definitions and store must be there, and the features in them."""
-        no_rows: tuple[Any, ...] = ()
-        await self._ask(dict.fromkeys(self.model.card.entities, no_rows))
-
-    async def _ask(self, rows: Rows | Columns) -> OnlineResponse:
-        reader = self._reader
-        if reader is None:
-            reader = self._reader = self._open_reader()
-        return await reader.read(self.model.card.features, rows, self.model.card.project)
-
-    def _open_reader(self) -> Reader:
-        """Rows come from the online service where one is named, else from the store itself."""
-        if self.workspace.serving is None:
-            return AsyncReader(self.workspace)
-        self._connection = async_online_connection(self._config)
-        return AsyncRemoteReader(self._connection)
 
     async def _list(self, request: Request) -> Answer:
         del request
@@ -233,7 +205,7 @@ class ModelServer:
 
     async def _tell_ready(self, request: Request) -> Answer:
         del request
-        await self._check_able()
+        await self._features.check()
         return Answer(msgspec.json.encode({"name": self.model.card.name, "ready": True}))
 
     async def _describe(self, request: Request) -> Answer:
@@ -260,8 +232,7 @@ class ModelServer:
         self.metrics.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        if self._connection is not None:
-            await self._connection.aclose()
+        await self._features.aclose()
         await asyncio.to_thread(self._close)
         await send({"type": "lifespan.shutdown.complete"})
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from tiffin.pipeline.card import ModelCard
-from tiffin.pipeline.server.predictor import Predictions, count_statuses
+from tiffin.pipeline.server.predictor import Predictions
 from tiffin.serving.metrics.base import LATENCY_BOUNDS
 from tiffin.serving.metrics.service import ServiceMetrics
 from tiffin.serving.metrics.tally import Family
@@ -39,6 +42,9 @@ class ModelMetrics(ServiceMetrics):
         self._card = card
         self._latency = self._tally("request_latency_seconds")
         self._scores = self._tally("score")
+        self._predictions = self._tally("predictions_total")
+        self._features = self._tally("features_total")
+        self._imputed = self._tally("imputed_total")
 
     def request(self, method: str, status: int, seconds: float) -> None:
         """Count a request that was answered; ``method`` is the name of a route."""
@@ -47,17 +53,25 @@ class ModelMetrics(ServiceMetrics):
 
     def predicted(self, found: Predictions) -> None:
         """Count the predictions of a request."""
-        card = self._card
-        statuses = count_statuses(found, card.features)
+        features, model = self._card.features, self._card.name
+        rows = len(found.classes)
+        if not rows:
+            return
+        observed = np.bincount(np.searchsorted(_SCORES, found.scores), minlength=len(_SCORES) + 1).tolist()
+        missing = np.isnan(found.values).sum(axis=0).tolist()
         with self._lock:
-            for word, score in zip(found.classes, found.scores.tolist(), strict=True):
-                self._tally("predictions_total").add((card.name, word))
-                self._scores.observe((card.name,), score)
-            for labels, times in statuses.items():
-                self._tally("features_total").add(labels, times)
-            for names in found.imputed(card.features):
-                for name in names:
-                    self._tally("imputed_total").add((name,))
+            for word in set(found.classes):
+                self._predictions.add((model, word), found.classes.count(word))
+            self._scores.join((model,), [*observed, float(found.scores.sum(dtype=np.float64))])
+            for name, column, guessed in zip(features, found.statuses, missing, strict=True):
+                first = column[0]
+                if column.count(first) == rows:  # as most often
+                    self._features.add((name, str(first)), rows)
+                else:
+                    for status, times in Counter(column).items():
+                        self._features.add((name, str(status)), times)
+                if guessed:
+                    self._imputed.add((name,), guessed)
 
     def refused(self, code: str) -> None:
         """Count a request that got no prediction, by the code of its error."""

@@ -6,20 +6,19 @@ computed anew in between: the scaler, the order of features and the threshold ar
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import compress
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 
 from tiffin.errors import InvalidArgument, InvalidData
-from tiffin.online.read import NOW_FIELD, Status
-from tiffin.online.response import OnlineResponse
+from tiffin.online.read import NOW_FIELD, Columns, OnlineColumns, Status
 from tiffin.pipeline.model import Model
 
 Instance = Mapping[str, Any] | Sequence[Any]
-Read = Callable[[list[dict[str, Any]]], Awaitable[OnlineResponse]]
+Read = Callable[[Columns], Awaitable[OnlineColumns]]
 
 #: Rows whose missing features are named in a refusal.
 _SHOWN: Final = 5
@@ -32,23 +31,24 @@ class MissingFeatures(InvalidData):
 
 
 class Predictions(NamedTuple):
-    """One item an instance: its score (float32), its class, and the status of each feature in the model's order.
+    """One item an instance: its score (float32) and its class; and a column for each feature, in the model's order.
 
-    ``values`` are the features as they were read or given, NaN where there was none, before anything is imputed.
+    ``values``, of shape (instances, features), are as they were read or given, NaN where there was none, before
+    anything is imputed; ``statuses`` and ``keys`` have columns, of which some may be one shared object.
     """
 
     scores: np.ndarray
     classes: list[str]
     values: np.ndarray
-    statuses: list[list[str]]
-    keys: list[dict[str, Any]]
+    statuses: Sequence[Sequence[str]]
+    keys: Mapping[str, Sequence[Any]]
 
     def imputed(self, features: Sequence[str]) -> list[list[str]]:
         """For each instance the features whose value was guessed."""
-        return [
-            [name for name, is_missing in zip(features, row, strict=True) if is_missing]
-            for row in np.isnan(self.values)
-        ]
+        missing = np.isnan(self.values)
+        if not missing.any():
+            return [[]] * len(missing)
+        return [list(compress(features, row)) for row in missing.tolist()]
 
 
 class Predictor:
@@ -71,24 +71,43 @@ class Predictor:
         InvalidArgument for one that is neither, MissingFeatures where the model does not guess; errors of reading are
         handed on.
         """
-        kinds = [self._by_key(number, instance) for number, instance in enumerate(instances)]
-        values = np.full((len(instances), len(self.model.card.features)), np.nan)
-        statuses = [[""] * values.shape[1] for _ in instances]
-        asked = [number for number, by_key in enumerate(kinds) if by_key]
-        keys: list[dict[str, Any]] = [{} for _ in instances]
-        for number in asked:
-            instance = instances[number]
-            assert isinstance(instance, Mapping)
-            keys[number] = {name: instance[name] for name in (*self._keys, NOW_FIELD) if name in instance}
-        if asked:
-            answer = await self._read([keys[number] for number in asked])
-            _fill_read(answer, asked, values, statuses)
-        for number, by_key in enumerate(kinds):
-            if not by_key:
-                self._fill_given(number, instances[number], values[number], statuses[number])
-        self._refuse_missing(values, statuses)
+        keys: Mapping[str, Sequence[Any]]
+        statuses: Sequence[Sequence[str]]
+        asked = _columns(instances, self._keys)
+        if asked is None:
+            keys, values, statuses = await self._mixed(instances)
+        else:
+            found = await self._read(asked)
+            keys, values, statuses = found.entities, _matrix(found), found.statuses
+        if self.model.card.missing == "refuse":
+            self._refuse_missing(values, statuses)
         scores = self.model.scores(values)
         return Predictions(scores, self.model.classes(scores), values, statuses, keys)
+
+    async def _mixed(self, instances: Sequence[Instance]) -> tuple[dict[str, list[Any]], np.ndarray, list[list[str]]]:
+        """Keys, values and statuses of instances of which some, or all, are features."""
+        width = len(self.model.card.features)
+        values = np.full((len(instances), width), np.nan)
+        statuses: list[list[Any]] = [[""] * len(instances) for _ in range(width)]
+        keys: dict[str, list[Any]] = {name: [None] * len(instances) for name in self._keys}
+        by_key: list[int] = []
+        for number, instance in enumerate(instances):
+            if self._by_key(number, instance):
+                by_key.append(number)
+                continue
+            row = self._given(number, instance)
+            values[number] = row
+            for column, is_missing in zip(statuses, np.isnan(row).tolist(), strict=True):
+                column[number] = Status.NULL_VALUE if is_missing else Status.PRESENT
+        asked = _columns([instances[number] for number in by_key], self._keys) if by_key else None
+        if asked is not None:
+            found = await self._read(asked)
+            values[by_key] = _matrix(found)
+            into: list[list[Any]] = [*statuses, *(keys[name] for name in found.entities)]
+            for target, source in zip(into, [*found.statuses, *found.entities.values()], strict=True):
+                for number, item in zip(by_key, source, strict=True):
+                    target[number] = item
+        return keys, values, statuses
 
     def _by_key(self, number: int, instance: Instance) -> bool:
         """Whether an instance names keys, rather than features; InvalidArgument where it names neither."""
@@ -106,7 +125,8 @@ class Predictor:
             hint=f"Give {', '.join(self._keys)}; or features: {', '.join(self.model.card.features)}.",
         )
 
-    def _fill_given(self, number: int, instance: Instance, values: np.ndarray, statuses: list[str]) -> None:
+    def _given(self, number: int, instance: Instance) -> np.ndarray:
+        """The row of an instance that gives its features."""
         features = self.model.card.features
         given: list[Any] = [None] * len(features)
         if isinstance(instance, Mapping):
@@ -126,13 +146,9 @@ class Predictor:
             )
         else:
             given = list(instance)
-        for place, value in enumerate(given):
-            values[place] = _number(value, number, features[place])
-            statuses[place] = Status.NULL_VALUE if np.isnan(values[place]) else Status.PRESENT
+        return np.array([_number(value, number, features[place]) for place, value in enumerate(given)])
 
-    def _refuse_missing(self, values: np.ndarray, statuses: list[list[str]]) -> None:
-        if self.model.card.missing == "impute":
-            return
+    def _refuse_missing(self, values: np.ndarray, statuses: Sequence[Sequence[str]]) -> None:
         rows = np.flatnonzero(np.isnan(values).any(axis=1))
         if not len(rows):
             return
@@ -140,9 +156,10 @@ class Predictor:
         told = "; ".join(
             f"instance {row}: "
             + ", ".join(
-                f"{features[place]} is {statuses[row][place]}" for place in np.flatnonzero(np.isnan(values[row]))
+                f"{features[place]} is {statuses[place][row]}"
+                for place in np.flatnonzero(np.isnan(values[row])).tolist()
             )
-            for row in rows[:_SHOWN]
+            for row in rows[:_SHOWN].tolist()
         )
         raise MissingFeatures(
             f"The model {self.model.card.name!r} does not guess, and {len(rows)} of {len(values)} instances lack "
@@ -152,17 +169,23 @@ class Predictor:
         )
 
 
-def count_statuses(predictions: Predictions, features: Sequence[str]) -> Counter[tuple[str, str]]:
-    """How often each feature had each status."""
-    return Counter((name, row[place]) for row in predictions.statuses for place, name in enumerate(features))
+def _matrix(found: OnlineColumns) -> np.ndarray:
+    """Values as the model takes them, a row an instance: None is NaN. Their types were found to be numbers."""
+    return np.array(found.values, dtype=np.float64).reshape(len(found.values), found.rows).T
 
 
-def _fill_read(answer: OnlineResponse, asked: list[int], values: np.ndarray, statuses: list[list[str]]) -> None:
-    columns = answer.columns
-    for place, (found, status) in enumerate(zip(columns.values, columns.statuses, strict=True)):
-        for number, value, word in zip(asked, found, status, strict=True):
-            values[number, place] = np.nan if value is None else float(value)
-            statuses[number][place] = str(word)
+def _columns(instances: Sequence[Instance], names: Sequence[str]) -> dict[str, list[Any]] | None:
+    """The keys of instances as columns, with their instants if any has one; None where not all are keys."""
+    if set(map(type, instances)) != {dict}:
+        return None
+    rows: Sequence[dict[str, Any]] = instances  # type: ignore[assignment]  # as was just seen
+    try:
+        columns = {name: [row[name] for row in rows] for name in names}
+    except KeyError:
+        return None
+    if any(NOW_FIELD in row for row in rows):
+        columns[NOW_FIELD] = [row.get(NOW_FIELD) for row in rows]
+    return columns
 
 
 def _number(value: Any, number: int, feature: str) -> float:

@@ -6,6 +6,7 @@ Version 1: ``{"instances": [...]}`` -> ``{"predictions": [...]}``. Version 2: na
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -86,15 +87,12 @@ def read_v2(body: bytes, card: ModelCard) -> tuple[str, list[Instance]]:
 
 def tell_v1(card: ModelCard, found: Predictions) -> bytes:
     """The answer of version 1: a class, a probability and the status of every feature for each instance."""
-    rows = zip(found.classes, found.scores.tolist(), found.statuses, found.imputed(card.features), strict=True)
+    features = card.features
+    statuses = [dict(zip(features, row, strict=True)) for row in zip(*found.statuses, strict=True)]
+    rows = zip(found.classes, found.scores.tolist(), statuses, found.imputed(features), strict=True)
     predictions = [
-        {
-            "class": word,
-            "probability": score,
-            "statuses": dict(zip(card.features, statuses, strict=True)),
-            "imputed": imputed,
-        }
-        for word, score, statuses, imputed in rows
+        {"class": word, "probability": score, "statuses": known, "imputed": imputed}
+        for word, score, known, imputed in rows
     ]
     return msgspec.json.encode({"predictions": predictions, "model": card.name, "threshold": card.threshold})
 
@@ -109,7 +107,7 @@ def tell_v2(card: ModelCard, version: str, identity: str, found: Predictions) ->
             "name": "statuses",
             "datatype": "BYTES",
             "shape": [rows, width],
-            "data": [status for row in found.statuses for status in row],
+            "data": list(chain.from_iterable(zip(*found.statuses, strict=True))),
         },
     ]
     answer = {"model_name": card.name, "model_version": version, "id": identity, "outputs": outputs}
@@ -149,7 +147,7 @@ def _rows(tensor: Tensor) -> list[Any]:
             hint="Use INT64, FP64, BOOL or BYTES.",
         )
     shape = tensor.shape
-    if not 1 <= len(shape) <= 2 or min(shape) < 0:
+    if not 1 <= len(shape) <= 2 or min(shape) < 0 or shape[1:] == [0]:
         raise InvalidArgument(
             f"The input {tensor.name!r} has the shape {shape}.", field="inputs", hint="Use [rows] or [rows, columns]."
         )
@@ -161,9 +159,7 @@ def _rows(tensor: Tensor) -> list[Any]:
     values = [_value(each, tensor) for each in flat]
     if len(shape) == 1 or (shape[1] == 1 and tensor.name != FEATURES):
         return values
-    return (
-        [values[place : place + shape[1]] for place in range(0, len(values), shape[1])] if shape[1] else [[]] * shape[0]
-    )
+    return [values[place : place + shape[1]] for place in range(0, len(values), shape[1])]
 
 
 def _flat(data: list[Any]) -> list[Any]:
