@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +26,9 @@ ARCHIVE: Final = "_tiffin_archive"
 #: another folder than the one that was written.
 _MISREAD: Final = re.compile(r"%[0-9A-Fa-f]{2}|\\")
 
+
+#: How often a table is tried to be opened.
+OPENINGS: Final = 4
 
 #: The process that used the libraries of histories first, and left their threads to all that are forked from it.
 _user: int | None = None
@@ -130,13 +134,25 @@ def _newest(uri: str, version: int | None) -> DeltaTable:
     """The table at its newest version: the one that is held, where it need not go back to an older one."""
     tables = _held.tables
     if tables is None:
-        return DeltaTable(uri)
+        return _opened(uri)
     table = tables.get(uri)
     if table is None:
-        table = tables[uri] = DeltaTable(uri)
+        table = tables[uri] = _opened(uri)
     elif version is None or version > table.version():
         table.update_incremental()
     return table if version is None or version == table.version() else DeltaTable(uri)
+
+
+def _opened(uri: str) -> DeltaTable:
+    """A table, tried again where its log changed meanwhile: entries are archived, checkpoints erased."""
+    for attempt in range(OPENINGS - 1):
+        try:
+            return DeltaTable(uri)
+        except TableNotFoundError:
+            raise
+        except DeltaError:
+            time.sleep(0.01 * 2**attempt)
+    return DeltaTable(uri)
 
 
 def _at(uri: str, table: DeltaTable, version: int) -> DeltaTable:

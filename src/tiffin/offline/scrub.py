@@ -1,8 +1,9 @@
 """Scrubbing a log: the least and greatest keys of files, which a log keeps for ever, go where they are keys that went.
 
 A log is never changed otherwise. But statistics are a help that readers do without, and those of a file that was
-replaced help nobody: so entries and checkpoints are written anew without the bounds that tell of such a key. All else
-stays, and so does the instant of each file, by which some readers tell versions.
+replaced help nobody: so entries are written anew without the bounds that tell of such a key, as long as they were and
+of the same instant, by which some readers tell versions. Checkpoints that tell of it give way to one of the newest
+version; those of archived entries are written anew.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from tiffin.offline.area import remove
 from tiffin.offline.delta import ARCHIVE, LOG, delta_errors, open_table
 from tiffin.offline.location import filesystem, is_remote
 
@@ -37,15 +39,19 @@ def _scrubbed(uri: str, log: str, column: str, has: Has) -> int:
     """One folder of a log: its entries, then its checkpoints."""
     names = _names(uri, log)
     entries = sum(_entry(uri, name, column, has) for name in names if name.endswith(".json"))
-    found = ((name, _checkpoint(uri, name, column, has)) for name in names if name.endswith(".parquet"))
-    checkpoints = {name: content for name, content in found if content is not None}
-    table = open_table(uri) if checkpoints and log == LOG else None
+    telling = [name for name in names if name.endswith(".parquet") and _checkpoint(uri, name, column, has) is not None]
+    table = open_table(uri) if telling and log == LOG else None
     if table is not None:
-        table.create_checkpoint()  # so that nobody who begins to read now needs an older one
-    for name, content in checkpoints.items():
+        table.create_checkpoint()  # so that who begins to read now needs no older one
+    for name in telling:
+        content = _checkpoint(uri, name, column, has)
         with suppress(FileNotFoundError):  # archived under our hands
-            _write(uri, name, content)
-    return entries + len(checkpoints)
+            if content is not None and log == LOG:
+                # Who is reading it must not find other bytes in the middle, but nothing, and begin again.
+                remove(uri, [name])
+            elif content is not None:
+                _write(uri, name, content)
+    return entries + len(telling)
 
 
 def _names(uri: str, log: str) -> list[str]:

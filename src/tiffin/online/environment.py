@@ -28,7 +28,15 @@ MAX_READERS: Final = 2048
 #: The map's first size. It is address space, not memory or disk: the file grows as it is filled.
 MAP_SIZE: Final = 256 << 20
 
+#: The record that is changed when the file is wiped. LMDB uses memory of pages again without clearing it, so that a
+#: process which once wrote what was deleted since would write it into gaps of pages: it opens the file anew instead.
+WIPED: Final = bytes(4) + b"wiped\0"
+
 _CORRUPT: Final = (lmdb.CorruptedError, lmdb.InvalidError, lmdb.PageNotFoundError, lmdb.VersionMismatchError)
+
+
+class _Stale(Exception):  # no error: the file is opened anew
+    """The file was wiped since it was opened."""
 
 
 class Environment:
@@ -46,6 +54,8 @@ class Environment:
         self._shut = False
         self._changed = threading.Condition()
         self._writing = threading.Lock()
+        # What WIPED held at the first write since the file was opened: a tuple of it, empty before.
+        self._wiped: tuple[bytes | None, ...] = ()
 
     def get(self, prefix: bytes, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of ``prefix + key`` for all keys, of one instant: the hot path, with :meth:`read` behind it."""
@@ -102,6 +112,8 @@ class Environment:
                 try:
                     self._check_identity()
                     return self._transact(env, work)
+                except _Stale:
+                    size = None
                 except lmdb.MapFullError:
                     # The pages that a dead process was reading are free again once it is known to be dead.
                     size = 0 if env.reader_check() else 2 * env.info()["map_size"]
@@ -112,7 +124,11 @@ class Environment:
                     break
                 finally:
                     self._leave()
-                self._resize(size)
+                if size is None:
+                    with self._alone():
+                        self._close()
+                else:
+                    self._resize(size)
             # A failed write may leave the environment unusable: the next use opens it anew.
             with self._alone():
                 self._close()
@@ -138,6 +154,7 @@ class Environment:
     def _transact(self, env: Any, work: Callable[[Any], T]) -> T:
         transaction = env.begin(write=True)
         try:
+            self._check_wiped(transaction.get(WIPED))
             result = work(transaction)
         except BaseException:
             # An abort waits for an instant at which no other thread is in the library, so none may come in meanwhile.
@@ -151,6 +168,11 @@ class Environment:
             raise
         transaction.commit()
         return result
+
+    def _check_wiped(self, wiped: bytes | None) -> None:
+        if self._wiped not in ((), (wiped,)):
+            raise _Stale
+        self._wiped = (wiped,)
 
     def release(self) -> None:
         """One user less; the last closes the file."""
@@ -278,6 +300,7 @@ class Environment:
 
     def _close(self) -> None:
         env, self._env = self._env, None
+        self._wiped = ()
         if env is not None:
             env.close()
 

@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from tiffin.errors import CorruptData
 from tiffin.online.base import RANK_BYTES, TableId
+from tiffin.online.environment import WIPED
 from tiffin.online.layout import event_time
 
 #: The version of the arrangement of keys told above.
@@ -61,7 +62,7 @@ def is_used(transaction: Any) -> bool:
 
 def touch(transaction: Any) -> None:
     """Change what nothing depends on."""
-    transaction.put(_own_key(b"wiped"), os.urandom(8))
+    transaction.put(WIPED, os.urandom(8))
 
 
 def allocate_prefix(transaction: Any, table: TableId) -> bytes:
