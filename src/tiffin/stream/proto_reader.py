@@ -133,15 +133,15 @@ def _parents(way: tuple[str, ...], known: dict[tuple[str, ...], list[Any]]) -> l
 def _series(column: _Column, parents: list[Any], failed: dict[int, str]) -> pl.Series:
     try:
         return pl.Series(column.name, _values(column, parents), column.dtype)
-    except (InvalidData, UnicodeDecodeError):  # one of them has a value without a meaning: look at each
+    except (InvalidData, TypeError):  # one of them has a value without a meaning: look at each
         values: list[Any] = []
         for number, parent in enumerate(parents):
             try:
-                values += _values(column, [parent])
+                values += pl.Series(column.name, _values(column, [parent]), column.dtype).to_list()
             except InvalidData as error:
                 failed.setdefault(number, f"{column.name}: {error}")
                 values.append(None)
-            except UnicodeDecodeError:
+            except TypeError:  # the older syntax gives a text that is none as its bytes
                 failed.setdefault(number, f"{column.name} is not UTF-8")
                 values.append(None)
         return pl.Series(column.name, values, column.dtype)

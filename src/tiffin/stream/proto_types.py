@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from importlib import import_module
-from pathlib import Path
+from typing import Final
 
 import fsspec
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
@@ -16,6 +16,9 @@ from tiffin.definitions.format import ProtoFormat
 from tiffin.errors import InvalidDefinition, closest
 
 MessageClass = type[Message]
+
+#: How much of a set an error shows.
+_SHOWN: Final = 80
 
 
 def message_class(form: ProtoFormat) -> MessageClass:
@@ -78,21 +81,30 @@ def _described(name: str, text: str) -> MessageClass:
 
 
 def _files(text: str) -> FileDescriptorSet:
-    """The set at a path or URI, or in base64."""
+    """The set in base64, or at a path or URI."""
+    files = _encoded(text)
+    if files is not None:
+        return files
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     try:
-        if "://" in text or Path(text).is_file():
-            with fsspec.open(text, "rb") as file:
-                content = file.read()
-        else:
-            content = b64decode(text, validate=True)
-        files = FileDescriptorSet.FromString(content)
+        with fsspec.open(text, "rb") as file:
+            files = FileDescriptorSet.FromString(file.read())
     except (OSError, ValueError, DecodeError) as error:
-        shown = text if len(text) <= 80 else f"{text[:80]}…"
+        reason = getattr(error, "strerror", None) or type(error).__name__
         raise InvalidDefinition(
-            f"The descriptor set {shown!r} is neither a file that can be read, nor base64 of one: {error}.",
+            f"The descriptor set {shown!r} is neither base64 of one, nor a file that can be read: {reason}.",
             field="descriptor_set",
             hint="Write it with protoc --include_imports --descriptor_set_out=FILE.",
         ) from error
     if not files.file:
-        raise InvalidDefinition("The descriptor set is empty.", field="descriptor_set")
+        raise InvalidDefinition(f"The descriptor set {shown!r} is empty.", field="descriptor_set")
     return files
+
+
+def _encoded(text: str) -> FileDescriptorSet | None:
+    """The set that a text is in base64; None where it is none."""
+    try:
+        files = FileDescriptorSet.FromString(b64decode(text, validate=True))
+    except (ValueError, DecodeError):
+        return None
+    return files if files.file else None
