@@ -20,13 +20,14 @@ import time
 from pathlib import Path
 from typing import Final
 
+import polars as pl
 import psutil
 
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import DURABLE, RedisServer
 from tests.servers.services import Service, running
-from tests.serving.load import Ledger, Outages, Team, check, features
-from tiffin import Client
+from tests.serving.load import BASE, Ledger, Outages, Team, check, features, rows
+from tiffin import Client, clock
 
 #: Seconds between two outages, and how long one lasts at most.
 BETWEEN: Final = 4.0
@@ -71,6 +72,7 @@ def _load(
     team = Team(options, outages, seed)
     team.prepare()
     watch = Watch(online.pid)
+    _push_to_each(options, watch)
     team.start()
     watch.start()
     try:
@@ -89,6 +91,19 @@ def _load(
         f"{away['core']} times; refused meanwhile: {counts['reads refused']} reads, {counts['writes refused']} writes, "
         f"{counts['applies refused']} applies; the workers hold {watch.shown()}"
     )
+
+
+def _push_to_each(options: dict[str, str], watch: Watch) -> None:
+    """Push over new connections until every worker has loaded what that takes, which is more than 100 MB.
+
+    The one connection that the team pushes over may come to another worker at any time.
+    """
+    row = rows([-1], {-1: 0}, 0) | {"event_timestamp": [clock.to_datetime(BASE)]}
+    deadline = time.monotonic() + 30
+    while not watch.have_loaded("deltalake"):
+        assert time.monotonic() < deadline, "a worker never got a push"
+        with Client(options) as client:
+            client.push("load", pl.DataFrame(row))
 
 
 def _break_things(redis: RedisServer, core: Service, outages: Outages, ledger: Ledger, end: float, seed: int) -> None:
@@ -129,6 +144,10 @@ class Watch:
         self._samples: list[list[int]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample)
+
+    def have_loaded(self, library: str) -> bool:
+        """Whether every worker has mapped a library of that name."""
+        return all(any(library in found.path for found in worker.memory_maps()) for worker in self._workers)
 
     def start(self) -> None:
         self._thread.start()
