@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import random
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import lmdb
@@ -16,6 +18,7 @@ from tiffin.online.wipe import wipe
 TABLE = TableId("default", "t")
 RANK = bytes(RANK_BYTES)
 SECRET = b"secret-7731"
+CONTEXT = multiprocessing.get_context("forkserver")
 
 
 def key(number: int) -> bytes:
@@ -54,18 +57,45 @@ def test_no_deleted_row_is_found_and_all_others_stay(tmp_path: Path, seed: int) 
         assert transaction.stat()["entries"] >= len(kept)
 
 
+def _reader(folder: Path, pipe: Connection) -> None:
+    """Look at the file as it is now, until told; whether it looked the same all the time."""
+    with lmdb.open(str(folder), readonly=True) as environment, environment.begin() as transaction:
+        seen = dict(transaction.cursor())
+        pipe.send("looking")
+        pipe.recv()
+        pipe.send(dict(transaction.cursor()) == seen)
+
+
 def test_pages_that_a_reader_looks_at_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tiffin.online.lmdb.WIPE_PATIENCE_S", 0.2)
     store = LmdbStore(str(tmp_path))
     rows = [(SECRET + key(n), RANK + SECRET) for n in range(5000)]
     store.write(TABLE, rows)
-    environment = store._environment._env
-    with environment.begin() as reader:
-        seen = dict(reader.cursor())
-        store.delete(TABLE, [name for name, _ in rows])
-        assert "readers" in store.purge()
-        assert dict(reader.cursor()) == seen
+    ours, theirs = CONTEXT.Pipe()
+    reader = CONTEXT.Process(target=_reader, args=(tmp_path, theirs))
+    reader.start()
+    assert ours.poll(60)
+    ours.recv()
+    store.delete(TABLE, [name for name, _ in rows])
+    assert "readers" in store.purge()
+    ours.send("look again")
+    assert ours.poll(60)
+    assert ours.recv() is True
+    reader.join(60)
     assert store.purge() == ""
+    assert SECRET not in (tmp_path / "data.mdb").read_bytes()
+    store.close()
+
+
+def test_a_process_that_wrote_what_was_wiped_writes_none_of_it_again(tmp_path: Path) -> None:
+    """LMDB writes into gaps of pages whatever its memory held."""
+    store, rows = LmdbStore(str(tmp_path)), [(SECRET + key(n), RANK + SECRET * 20) for n in range(3000)]
+    for _ in range(3):
+        store.write(TABLE, rows)
+        store.delete(TABLE, [name for name, _ in rows])
+    assert store.purge() == ""
+    for start in range(0, 3000, 7):
+        store.write(TABLE, [(key(start), RANK + b"x")])
     assert SECRET not in (tmp_path / "data.mdb").read_bytes()
     store.close()
 
