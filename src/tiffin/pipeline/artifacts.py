@@ -98,16 +98,16 @@ def metrics_metadata(metrics: Mapping[str, float]) -> dict[str, float]:
 def classification_metadata(
     classes: Sequence[str], counts: Sequence[Sequence[int]], points: Sequence[tuple[float, float, float]]
 ) -> dict[str, Any]:
-    """The metadata of an artifact of type ``system.ClassificationMetrics``."""
+    """The metadata of an artifact of type ``system.ClassificationMetrics``; without a curve where there is none."""
+    curve = [
+        {"confidenceThreshold": threshold, "recall": tpr, "falsePositiveRate": fpr} for fpr, tpr, threshold in points
+    ]
     return {
         "confusionMatrix": {
             "annotationSpecs": [{"displayName": str(each)} for each in classes],
             "rows": [{"row": [float(count) for count in row]} for row in counts],
         },
-        "confidenceMetrics": [
-            {"confidenceThreshold": threshold, "recall": tpr, "falsePositiveRate": fpr}
-            for fpr, tpr, threshold in points
-        ],
+        **({"confidenceMetrics": curve} if curve else {}),
     }
 
 

@@ -95,18 +95,20 @@ def _write(given: argparse.Namespace, found: Evaluated, missed: list[str], gates
     card, judged = found.model.card, found.judged
     points = thinned(judged.roc)
     html = report.page(card, judged, found.labels, found.scores, missed=missed, gates=gates)
-    page = files.write(_report_place(given), html.encode())
+    files.write(_report_place(given), html.encode())
     place = given.gcs_path_confusion or given.output
     confusion = files.write(
         files.join(place, "confusion_matrix.csv"), artifacts.confusion_csv(card.classes, judged.confusion).encode()
     )
     curve = files.write(files.join(place, "roc.csv"), artifacts.roc_csv(points).encode())
+    # Kubeflow keeps no artifact of a step that fails: a report that says why a gate was missed must lie here, too.
+    shown_page = files.write(files.join(place, "report.html"), html.encode())
     shared = given.gcs_path_confusion and "://" in given.gcs_path_confusion  # else the UI could not read it
     shown = [
         artifacts.confusion_matrix(card.classes, judged.confusion, confusion if shared else ""),
         *([artifacts.roc(points, curve if shared else "")] if points else []),
         *([artifacts.tensorboard(given.logs)] if given.logs else []),
-        artifacts.web_page(html if not shared else page),
+        artifacts.web_page(shown_page if shared else html),
     ]
     artifacts.write_metrics(given.metrics, judged.metrics)
     artifacts.write_ui(given.ui_metadata, shown)

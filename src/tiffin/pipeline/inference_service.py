@@ -61,7 +61,7 @@ def manifest(
 ) -> dict[str, Any]:
     """The object for a container that serves a model, which it finds where the variable ``STORAGE_URI`` says.
 
-    KServe copies what lies at ``model_uri`` into the container before it starts, and then has the variable name the copy.
+    KServe copies what lies at ``model_uri`` into the container before it starts, and has the variable name the copy.
     """
     if version not in VERSIONS:
         raise InvalidArgument(

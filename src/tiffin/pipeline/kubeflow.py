@@ -182,6 +182,7 @@ def training_pipeline(
     volume = kubernetes.CreatePVC(
         access_modes=["ReadWriteOnce"], size="1Gi", pvc_name_suffix="-my-pvc", storage_class_name="standard"
     )
+    volume.set_caching_options(enable_caching=False)  # else a second run is given the volume that the first deleted
     retrieved = _placed(
         retrieve(
             image=feast_step_image,
@@ -239,7 +240,9 @@ def training_pipeline(
         serving_url=serving_url,
         model=evaluated.outputs["evaluated"],
     ).after(evaluated)
-    kubernetes.DeletePVC(pvc_name=volume.outputs["name"]).after(served)
+    served.set_caching_options(enable_caching=False)
+    deleted = kubernetes.DeletePVC(pvc_name=volume.outputs["name"]).after(served)
+    deleted.set_caching_options(enable_caching=False)
 
 
 #: The article's name for it.
