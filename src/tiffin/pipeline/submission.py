@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tiffin.errors import InvalidArgument, MissingDependency, Unavailable
+from tiffin.errors import InvalidArgument, MissingDependency, PermissionDenied, TiffinError, Unavailable
 from tiffin.pipeline.parameters import Parameters
 
 
@@ -56,13 +56,29 @@ def submit(host: str, given: Mapping[str, Any], *, experiment: str = "", run_nam
                 run_name=run_name or None,
                 experiment_name=experiment or None,
             )
-        except (ApiException, urllib3.exceptions.HTTPError) as error:
+        except ApiException as error:
+            raise _refused(host, error) from error
+        except (urllib3.exceptions.HTTPError, TimeoutError) as error:  # TimeoutError: of its question for health
             raise Unavailable(
-                f"The Kubeflow at {host!r} did not take the pipeline: {error}.",
+                f"The Kubeflow at {host!r} did not answer: {error}.",
                 field="host",
                 hint="Name the address of its pipelines, such as http://ml-pipeline-ui:80.",
             ) from error
     return Submitted(run.run_id, f"{host.rstrip('/')}/#/runs/details/{run.run_id}")
+
+
+def _refused(host: str, error: Any) -> TiffinError:
+    """What Kubeflow answered, without the headers and the traceback of its own that it adds."""
+    kind = PermissionDenied if error.status in {401, 403} else InvalidArgument if error.status == 400 else Unavailable
+    try:
+        told = str(msgspec.json.decode(error.body or "", type=dict[str, Any]).get("message", error.reason))
+    except (msgspec.DecodeError, TypeError):
+        told = str(error.reason)
+    return kind(
+        f"The Kubeflow at {host!r} answered {error.status} to the pipeline: {told.rstrip('.')}.",
+        field="host",
+        hint="Is this the address of its pipelines, and may you start runs there?",
+    )
 
 
 def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
