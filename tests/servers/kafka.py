@@ -67,7 +67,7 @@ class KafkaBroker(Server):
                 consumer.assign([TopicPartition(topic, number, low)])
                 last = low - 1
                 while last < high - 1:
-                    for message in consumer.consume(10_000, 1.0):
+                    for message in consumer.consume(min(10_000, high - 1 - last), 1.0):
                         assert message.error() is None, message.error()
                         found.append(message)
                         last = message.offset()
