@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 Kind = Literal["ingest", "push", "produce", "materialize", "compact", "kill"]
 
 WRITERS: Final = 3
-ACTS: Final = 24
+ACTS: Final = 18
 #: The instant at which all events begin, in UTC microseconds.
 BEGIN: Final = 1_780_000_000_000_000
 SECOND: Final = 1_000_000
