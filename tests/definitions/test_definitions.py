@@ -97,6 +97,7 @@ def test_bad_names(name: str) -> None:
         ({"stream_source": KafkaSource("ts", "b:1", AvroFormat('{"type": "int"}'), "t")}, "record"),
         ({"stream_source": KafkaSource("ts", "b:1", ProtoFormat("a b"), "t")}, "dotted names"),
         ({"stream_source": KinesisSource("ts", "c", JsonFormat(), "", "s")}, "region"),
+        ({"stream_source": KinesisSource("ts", "", JsonFormat(), "r", "s")}, "created_timestamp_column"),
     ],
 )
 def test_rules_of_tables(given: dict[str, Any], words: str) -> None:

@@ -49,7 +49,8 @@ class Source(base.Value, tag_field="type"):
     def check(self) -> None:
         """Raise InvalidDefinition where a rule is broken."""
         self.recoerce()
-        optional = {"created_timestamp_column", "date_partition_column", "field_mapping"}
+        # What has a default. An empty one of the others would be left out of the stored form, which then lacks it.
+        optional = self.__struct_fields__[-len(self.__struct_defaults__) :]
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if isinstance(value, FileFormat | StreamFormat):
