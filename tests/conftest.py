@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Assertions of the shipped suites explain themselves as those of tests do.
+pytest.register_assert_rewrite("tiffin.testing")
+
 pytest_plugins = ["tests.servers.fixtures"]
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import TIFFIN, Tiffin, in_own_process
+from tiffin.cli import progress
 from tiffin.cli.main import app
 from tiffin.cli.output import plain
-from tiffin.cli.progress import watch
 from tiffin.jobs.base import IngestionJob
 from tiffin.jobs.local import LocalLauncher
 from tiffin.jobs.record import JobRecord, JobStatus, JobType, Outcome
@@ -92,8 +92,17 @@ def test_an_interrupt_exits_130_without_a_traceback(starter: Path) -> None:
     assert "Traceback" not in said
 
 
-def test_an_interrupt_cancels_the_job_that_is_watched(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_cancels_the_job_that_is_watched(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     watched = threading.Event()
+    watch_lines = progress._watch_lines
+
+    def begin(job: Any) -> None:
+        watched.set()
+        watch_lines(job)
+
+    monkeypatch.setattr(progress, "_watch_lines", begin)
 
     class Endless:
         def run(self, control: Any) -> Outcome:
@@ -101,7 +110,6 @@ def test_an_interrupt_cancels_the_job_that_is_watched(home: Path, capsys: pytest
             control.progress(1, 2)
             # The interrupt must find the watcher at its work, not this test on the way there.
             watched.wait()
-            time.sleep(0.3)
             os.kill(os.getpid(), signal.SIGINT)
             while True:
                 control.check()
@@ -112,9 +120,8 @@ def test_an_interrupt_cancels_the_job_that_is_watched(home: Path, capsys: pytest
     launcher = LocalLauncher(store)
     record = JobRecord("j1", JobType.BATCH_INGESTION, "default", ("t",), JobStatus.STARTING, start=0)
     task = launcher.submit(record, Endless())
-    watched.set()
     with pytest.raises(KeyboardInterrupt):
-        watch(IngestionJob(task.record, store, task), "Materializing t")
+        progress.watch(IngestionJob(task.record, store, task), "Materializing t")
     assert store.get("j1").status is JobStatus.CANCELLED
     assert "was cancelled" in capsys.readouterr().err
     launcher.close()

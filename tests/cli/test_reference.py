@@ -21,7 +21,14 @@ from tiffin.options import OPTIONS
 DOCS = Path(__file__).parents[2] / "docs"
 
 #: What runs until it is stopped; test_serve runs it.
-_GO_ON = {"tiffin up", "tiffin serve core", "tiffin serve online", "tiffin stream run"}
+_GO_ON = {
+    "tiffin up",
+    "tiffin serve core",
+    "tiffin serve online",
+    "tiffin serve model",
+    "tiffin stream run",
+    "tiffin jobs run",
+}
 #: Examples that name what a new project does not have; they must fail for that reason alone.
 _NEEDS_MORE = {
     "tiffin jobs show": "not_found",
@@ -32,6 +39,9 @@ _NEEDS_MORE = {
     "tiffin feature-tables diff": "not_found",
     "tiffin feature-services diff": "not_found",
     "tiffin registry rollback": "not_found",
+    "tiffin job run": "not_found",
+    "tiffin pipeline run": "job_failed",
+    "tiffin pipeline submit": "unavailable",
     "tiffin entities delete": "failed_precondition",
     "tiffin feature-tables delete": "breaking_change",
 }

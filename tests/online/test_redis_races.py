@@ -163,17 +163,19 @@ def test_threads_and_forks_use_one_store(redis_uri: str, client: redis.Redis) ->
 
 def test_drop_while_writers_write(redis_uri: str, client: redis.Redis) -> None:
     store = open_store(redis_uri)
-    done = threading.Event()
+    begun, done = threading.Event(), threading.Event()
 
     def write() -> None:
         number = 0
         while not done.is_set():
             store.write(TABLE, [(b"k%d" % key, value(number)) for key in range(number % 100, 2_000)])
+            begun.set()
             number += 1
 
     writer = threading.Thread(target=write)
     writer.start()
     try:
+        assert begun.wait(60)
         dropped = [store.drop(TABLE) for _ in range(8)]
     finally:
         done.set()

@@ -103,5 +103,5 @@ def test_wrong_parameters_are_told_before_anything_is_sent(kubeflow: StandIn) ->
 
 
 def test_a_host_that_does_not_answer_is_told_as_such() -> None:
-    with pytest.raises(Unavailable, match="did not answer"):
+    with pytest.raises(Unavailable, match="cannot be reached"):
         submit(f"http://127.0.0.1:{free_port()}", {})

@@ -1,4 +1,4 @@
-"""Assertions of the shipped suite explain themselves as those of tests do; and a place of each kind for a registry."""
+"""A place of each kind for a registry."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.registry.places import Place
-
-pytest.register_assert_rewrite("tiffin.testing.registry")
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 
 from tiffin.errors import InvalidArgument, MissingDependency, PermissionDenied, TiffinError, Unavailable
 from tiffin.pipeline.parameters import Parameters
+
+#: Seconds until a Kubeflow must have taken a connection.
+_PATIENCE: Final = 10.0
 
 
 class Submitted(NamedTuple):
@@ -48,8 +54,12 @@ def submit(host: str, given: Mapping[str, Any], *, experiment: str = "", run_nam
         import urllib3
         from kfp_server_api import ApiException
 
+        _check_reachable(host)
         try:
-            client = kfp.Client(host=host)
+            with warnings.catch_warnings():
+                # It says at every start which versions of Kubeflow it is for.
+                warnings.filterwarnings("ignore", "This client only works with Kubeflow", FutureWarning)
+                client = kfp.Client(host=host)
             run = client.create_run_from_pipeline_package(
                 str(compiled),
                 arguments=_chosen(given),
@@ -79,6 +89,20 @@ def _refused(host: str, error: Any) -> TiffinError:
         field="host",
         hint="Is this the address of its pipelines, and may you start runs there?",
     )
+
+
+def _check_reachable(host: str) -> None:
+    """Raise Unavailable where nobody listens: the client of Kubeflow would ask again for minutes."""
+    place = urlsplit(host if "://" in host else f"http://{host}")
+    try:
+        port = place.port or (443 if place.scheme == "https" else 80)
+        socket.create_connection((place.hostname or "", port), timeout=_PATIENCE).close()
+    except (OSError, ValueError) as error:
+        raise Unavailable(
+            f"The Kubeflow at {host!r} cannot be reached: {error}.",
+            field="host",
+            hint="Name the address of its pipelines, such as http://ml-pipeline-ui:80.",
+        ) from error
 
 
 def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
