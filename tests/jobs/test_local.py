@@ -197,6 +197,41 @@ def test_a_database_that_is_away_for_a_moment_costs_no_line(
     assert [line.split(" ", 1)[1] for line in job.log()] == ["one", "two"]
 
 
+def test_the_end_of_a_job_is_told_again_while_the_database_is_away(
+    start: Start, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish, refused = JobStore.finish, []
+
+    def away(self: JobStore, *given: object) -> None:
+        if len(refused) < 2:
+            refused.append(given)
+            raise Unavailable("The database is away.")
+        finish(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(JobStore, "finish", away)
+    monkeypatch.setattr(local, "WATCH_EVERY", 0.05)
+    job = start(lambda _: Outcome(3, 2, 1))
+    job.wait(20)
+    assert len(refused) == 2
+    ended = store.get(job.get_id())
+    assert (ended.status, ended.outcome) == (JobStatus.COMPLETED, Outcome(3, 2, 1))
+
+
+def test_a_database_that_stays_away_keeps_no_job_for_ever(
+    start: Start, store: JobStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: object) -> None:
+        raise Unavailable("The database is away.")
+
+    monkeypatch.setattr(JobStore, "finish", away)
+    monkeypatch.setattr(local, "WATCH_EVERY", 0.05)
+    monkeypatch.setattr(local, "FINISH_PATIENCE", 0.2)
+    job = start(lambda _: Outcome(3, 2, 1))
+    job.wait(20)
+    assert "could not be recorded" in caplog.text
+    assert not store.get(job.get_id()).status.is_final
+
+
 def test_listing(start: Start, store: JobStore) -> None:
     work = Held()
     running = start(work, "running", "a", "b")

@@ -8,6 +8,7 @@ committed and rows are written batch by batch.
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import socket
 import threading
@@ -31,6 +32,10 @@ SLOTS: Final = 4
 _ENDLESS: Final = 1 << 30
 #: Seconds that an ending interpreter gives its jobs.
 EXIT_GRACE: Final = 5.0
+#: Seconds for which the end of a job is told again to a database that is away.
+FINISH_PATIENCE: Final = 120.0
+
+_log = logging.getLogger(__name__)
 
 
 class LocalLauncher:
@@ -117,11 +122,30 @@ class LocalLauncher:
                     task.run()
                 finally:
                     self._slots_of(task.record).release()
-            self._store.finish(_report(task), task.outcome, _message(task))
+            self._finish(task)
         finally:
             with self._lock:
                 self._running.pop(task.record.id, None)
             task.finished.set()
+
+    def _finish(self, task: Task) -> None:
+        """Record how a job ended. While the database is away it is asked again, for :data:`FINISH_PATIENCE` seconds.
+
+        A job whose end could not be told until then is taken for lost by whoever looks next: doing it again changes
+        nothing of what it wrote.
+        """
+        report = _report(task)
+        deadline = time.monotonic() + FINISH_PATIENCE
+        while True:
+            try:
+                self._store.finish(report, task.outcome, _message(task))
+            except (StorageError, Unavailable) as error:
+                if time.monotonic() >= deadline:
+                    _log.error("the end of job %s could not be recorded: %s", task.record.id, error)
+                    return
+                time.sleep(WATCH_EVERY)
+            else:
+                return
 
     def _take_slot(self, task: Task) -> bool:
         """Wait for a free slot; False if the job was cancelled before one was."""
