@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
     from tiffin.pipeline.chain import Made
 
 app = group("pipeline", "From features to a model that is served, step by step.")
+
+
+class Through(StrEnum):
+    """What starts the steps of a local run."""
+
+    processes = "processes"
+    kubeflow = "kubeflow"
+
 
 _Parameters = Annotated[
     list[str] | None,
@@ -59,6 +68,9 @@ def run_pipeline(
     instance: Annotated[
         str, typer.Option("--instance", metavar="JSON", help="Keys that the served model is asked for.")
     ] = "",
+    through: Annotated[
+        Through, typer.Option("--through", help="What starts the steps: processes, or Kubeflow's local runner.")
+    ] = Through.processes,
     parameter: _Parameters = None,
 ) -> None:
     """Run all steps: retrieve, train, evaluate, serve. One that fails stops the rest; what was made stays."""
@@ -74,6 +86,10 @@ def run_pipeline(
     given = _given(parameter)
     given.setdefault("project", session.place)
     options = [f"{name}={value}" for name, value in session.options.items() if name != "project"]
+    if through is Through.kubeflow:
+        from tiffin.pipeline.submission import local_runner
+
+        run = local_runner()
     made = run(Parameters.of(given), folder, options=options, instance=instance, tell=_tell)
     session.answer(_data(made), lambda: _view(made))
 

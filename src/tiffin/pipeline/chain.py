@@ -5,6 +5,7 @@ A process that ends gives its memory back, and one that fails stops the rest: wh
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -101,10 +102,32 @@ def _here(parameters: Parameters, folder: Path) -> dict[str, Any]:
     return given | {name: str(folder / place) for name, place in local.items() if given[name] == defaults[name]}
 
 
+def run_here(step: str, arguments: Sequence[str]) -> None:
+    """Run a step's own command line in this process; JobFailed where it ends with an error, which it has told."""
+    code = importlib.import_module(f"tiffin.pipeline.{step}").main(arguments)
+    if code:
+        raise JobFailed(f"The step {step} failed with exit code {code}.", hint="Its reason stands above.")
+
+
+def step_parameters(
+    parameters: Parameters, folder: Path, options: Sequence[str], instance: str
+) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """The parameters as they hold on this machine, and every step's arguments but for the places of its artifacts."""
+    given = _here(parameters, folder)
+    return given, {step: _told(step, given, options, instance) for step in STEPS}
+
+
 def _arguments(step: str, given: dict[str, Any], folder: Path, options: Sequence[str], instance: str) -> list[str]:
-    made = STEPS[step]
-    arguments = [text for name in made.parameters for text in (f"--{name.replace('_', '-')}", str(given[name]))]
-    arguments += [text for name, place in made.places.items() for text in (f"--{name}", str(folder / place))]
+    places = STEPS[step].places.items()
+    return [
+        *_told(step, given, options, instance),
+        *(text for name, place in places for text in (f"--{name}", str(folder / place))),
+    ]
+
+
+def _told(step: str, given: dict[str, Any], options: Sequence[str], instance: str) -> list[str]:
+    parameters = STEPS[step].parameters
+    arguments = [text for name in parameters for text in (f"--{name.replace('_', '-')}", str(given[name]))]
     if step == "train":
         arguments += ["--name", given["serving_name"]]
     if step == "evaluate":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tiffin.errors import InvalidArgument, MissingDependency, PermissionDenied, TiffinError, Unavailable
+from tiffin.pipeline.chain import Made
 from tiffin.pipeline.parameters import Parameters
 
 #: Seconds until a Kubeflow must have taken a connection.
@@ -89,6 +90,15 @@ def _refused(host: str, error: Any) -> TiffinError:
         field="host",
         hint="Is this the address of its pipelines, and may you start runs there?",
     )
+
+
+def local_runner() -> Callable[..., Made]:
+    """What runs the pipeline through Kubeflow's local runner; MissingDependency where that is not installed."""
+    try:
+        from tiffin.pipeline.kubeflow_local import run_through_kubeflow
+    except ImportError as error:
+        raise MissingDependency("kfp", extra="kubeflow", purpose="Running through Kubeflow's local runner") from error
+    return run_through_kubeflow
 
 
 def _check_reachable(host: str) -> None:
