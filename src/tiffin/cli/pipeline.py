@@ -69,7 +69,10 @@ def run_pipeline(
         str, typer.Option("--instance", metavar="JSON", help="Keys that the served model is asked for.")
     ] = "",
     through: Annotated[
-        Through, typer.Option("--through", help="What starts the steps: processes, or Kubeflow's local runner.")
+        Through,
+        typer.Option(
+            "--through", metavar="HOW", help="What starts the steps: processes, or kubeflow (its local runner)."
+        ),
     ] = Through.processes,
     parameter: _Parameters = None,
 ) -> None:
