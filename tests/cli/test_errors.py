@@ -103,6 +103,8 @@ def test_an_interrupt_cancels_the_job_that_is_watched(
         watch_lines(job)
 
     monkeypatch.setattr(progress, "_watch_lines", begin)
+    # Whoever runs the tests in the background may have them begin with Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     class Endless:
         def run(self, control: Any) -> Outcome:
@@ -120,8 +122,12 @@ def test_an_interrupt_cancels_the_job_that_is_watched(
     launcher = LocalLauncher(store)
     record = JobRecord("j1", JobType.BATCH_INGESTION, "default", ("t",), JobStatus.STARTING, start=0)
     task = launcher.submit(record, Endless())
-    with pytest.raises(KeyboardInterrupt):
-        progress.watch(IngestionJob(task.record, store, task), "Materializing t")
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            progress.watch(IngestionJob(task.record, store, task), "Materializing t")
+    finally:
+        signal.signal(signal.SIGINT, before)
+        task.control.cancel()
     assert store.get("j1").status is JobStatus.CANCELLED
     assert "was cancelled" in capsys.readouterr().err
     launcher.close()

@@ -62,6 +62,7 @@ def test_the_store_follows_a_failover(sentinels: Sentinels) -> None:
         assert store.layouts(TABLE) == [b"layout"]
         # The old master comes back as a replica: nobody may take it for the master.
         sentinels.master.start()
+        deadline = time.monotonic() + PATIENCE
         while "role:slave" not in sentinels.master.cli("INFO", "replication"):
             assert time.monotonic() < deadline
             await asyncio.sleep(0.1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -90,6 +91,7 @@ class Cluster:
         self.kubeconfig = kubeconfig(folder, self.url)
 
     async def _run(self) -> None:
+        logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
         async with kmock.KubernetesEmulator() as api, kmock.Server(api) as server:
             for version in inference_service.VERSIONS:
                 api.resources[f"{version}/inferenceservices"] = {
@@ -244,9 +246,10 @@ def test_what_kubernetes_refuses_is_told_in_its_own_words(
         inference_service.apply(inference_service.connect(cluster.kubeconfig), body())
     asked = ["--name", NAME, "--image", "image:1", "--model-uri", "gs://b/m", "--kubeconfig", cluster.kubeconfig]
     assert serve.main(asked) == 1
-    told = capsys.readouterr().err
+    # The last lines are the step's own; a server in a thread of this process may have written before.
+    told = capsys.readouterr().err.partition("tiffin.pipeline.serve: ")[2]
     assert "pipeline-runner cannot create" in told
-    assert "Traceback" not in told
+    assert "tiffin/pipeline" not in told
 
 
 def test_a_cluster_that_is_away_for_a_moment_is_asked_again(cluster: Cluster) -> None:
