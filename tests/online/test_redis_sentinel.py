@@ -14,7 +14,8 @@ from tests.online.workers import TABLE, value
 from tiffin.errors import Unavailable
 from tiffin.online.redis import open_store
 
-PATIENCE = 40.0
+#: A sentinel that was held up for two seconds does nothing for the next thirty.
+PATIENCE = 90.0
 
 
 @pytest.fixture
