@@ -7,9 +7,9 @@ payloads that nobody could read.
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +20,7 @@ import polars as pl
 from tiffin.errors import StorageError
 from tiffin.ingest.deadletter import folder_of
 from tiffin.ingest.erase import Done, Subject, Work
+from tiffin.offline.area import seconds_old
 from tiffin.offline.columns import loosely
 from tiffin.offline.location import filesystem, is_remote, list_files, normalise
 
@@ -82,7 +83,10 @@ class FramePlace:
             mask = held(frame, work.subject, columns, words=False)
             if mask is None:
                 continue
-            if path.endswith(".arrow") and time.time() - Path(path).stat().st_mtime < IN_USE_S:
+            old = seconds_old(Path(path)) if path.endswith(".arrow") else math.inf
+            if old is None:
+                continue
+            if old < IN_USE_S:
                 left.append(f"{path}: a scratch file, which may be in use and goes with its process")
                 continue
             rows += int(mask.sum())
@@ -133,7 +137,10 @@ def _draft(path: str, work: Work) -> list[str]:
     """Remove what a writer that was killed left of a file; told where it may still be at work."""
     if is_remote(path) or not path.endswith(".tmp"):
         return []
-    if time.time() - Path(path).stat().st_mtime < DRAFT_S:
+    old = seconds_old(Path(path))
+    if old is None:
+        return []
+    if old < DRAFT_S:
         return [f"{path}: a file that is being written"]
     if not work.dry_run:
         Path(path).unlink(missing_ok=True)

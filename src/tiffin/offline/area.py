@@ -194,9 +194,18 @@ def sweep(uri: str, table: DeltaTable, *, older_than: float | None = None) -> in
     swept = 0
     age = ABANDONED_AFTER_S if older_than is None else older_than
     for folder in area.iterdir():
-        if folder.is_dir() and time.time() - folder.stat().st_mtime >= age:
+        old = seconds_old(folder) if folder.is_dir() else None
+        if old is not None and old >= age:
             swept += _sweep_one(uri, table, folder)
     return swept
+
+
+def seconds_old(path: Path) -> float | None:
+    """For how long a file or folder was not changed; None where its owner has removed it meanwhile."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return None
 
 
 def _sweep_one(uri: str, table: DeltaTable, folder: Path) -> bool:

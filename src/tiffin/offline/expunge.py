@@ -22,7 +22,7 @@ from tiffin.definitions.format import DeltaFormat
 from tiffin.definitions.schema import TableSchema
 from tiffin.definitions.source import FileSource
 from tiffin.errors import Unsupported
-from tiffin.offline.area import AREA, remove, sweep
+from tiffin.offline.area import AREA, remove, seconds_old, sweep
 from tiffin.offline.columns import key_readings, loosely
 from tiffin.offline.delta import delta_errors, open_table
 from tiffin.offline.fence import set_fence
@@ -170,16 +170,9 @@ def _sweep(uri: str, opened: DeltaTable) -> None:
     area = Path(uri) / AREA
     # Those that are there now: what begins later knows the fence.
     begun = [] if is_remote(uri) or not area.is_dir() else [each for each in area.iterdir() if each.is_dir()]
-    while any(_age(folder) < ABANDONED_AFTER_S for folder in begun):
+    while any((old := seconds_old(folder)) is not None and old < ABANDONED_AFTER_S for folder in begun):
         time.sleep(0.1)
     sweep(uri, opened, older_than=ABANDONED_AFTER_S)
-
-
-def _age(folder: Path) -> float:
-    try:
-        return time.time() - folder.stat().st_mtime
-    except FileNotFoundError:
-        return ABANDONED_AFTER_S
 
 
 def _remove_old(uri: str, opened: DeltaTable, key: _Key, pinned: Collection[int], control: Control) -> tuple[str, ...]:
